@@ -1,0 +1,27 @@
+// The seam between the search and whatever foretells a candidate's score. Accuracy is a fraction.
+import type { Graph } from '../ir/graph.js';
+
+/** A candidate as a predictor sees it: its graph and cheap signals computed by search/fitness (reconstruction error, MACs by stage ...). */
+export interface PredictorInput {
+  readonly graph: Graph;
+  /** Named signals; the same names in the same order for all candidates of a run. */
+  readonly signals: ReadonlyMap<string, number>;
+}
+
+export interface Sample extends PredictorInput {
+  /** Measured metric (higher is better). */
+  readonly score: number;
+}
+
+export interface Prediction {
+  readonly mean: number;
+  /** Standard deviation of the belief, in the metric's unit. */
+  readonly deviation: number;
+}
+
+export interface Predictor {
+  readonly name: string;
+  /** Learns from all samples measured so far (call again as they grow). Deterministic. */
+  fit(samples: readonly Sample[]): Promise<void>;
+  predict(candidates: readonly PredictorInput[]): Promise<Prediction[]>;
+}
