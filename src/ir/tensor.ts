@@ -75,7 +75,11 @@ export function floatTensor(name: string, dims: readonly number[], values: Float
 }
 
 /** An INT64 tensor; dims default to a vector. */
-export function int64Tensor(name: string, values: readonly number[], dims: readonly number[] = [values.length]): Tensor {
+export function int64Tensor(
+  name: string,
+  values: readonly number[],
+  dims: readonly number[] = [values.length],
+): Tensor {
   const data = BigInt64Array.from(values, (v) => (v >= 2 ** 63 ? 2n ** 63n - 1n : BigInt(v)));
   const bytes = new Uint8Array(data.buffer);
   return { name, dataType: DataType.INT64, dims, bytes: () => bytes };
@@ -90,7 +94,9 @@ export function readNumbers(t: Tensor): Float32Array | Float64Array | Int32Array
   const raw = t.bytes();
   const n = elementCount(t.dims);
   if (raw.byteLength < byteLength(t.dataType, t.dims)) {
-    throw new PareError(`tensor "${t.name}": ${raw.byteLength} bytes, but its dims [${t.dims.join(', ')}] need ${byteLength(t.dataType, t.dims)}`);
+    throw new PareError(
+      `tensor "${t.name}": ${raw.byteLength} bytes, but its dims [${t.dims.join(', ')}] need ${byteLength(t.dataType, t.dims)}`,
+    );
   }
   const read = READERS[t.dataType];
   if (read === undefined) throw new PareError(`tensor "${t.name}": data type ${t.dataType} cannot be read as numbers`);
@@ -134,8 +140,31 @@ export function floatToHalf(value: number): number {
 }
 
 const BITS: Readonly<Record<number, number>> = {
-  1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128,
-  16: 16, 17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
+  1: 32,
+  2: 8,
+  3: 8,
+  4: 16,
+  5: 16,
+  6: 32,
+  7: 64,
+  9: 8,
+  10: 16,
+  11: 64,
+  12: 32,
+  13: 64,
+  14: 64,
+  15: 128,
+  16: 16,
+  17: 8,
+  18: 8,
+  19: 8,
+  20: 8,
+  21: 4,
+  22: 4,
+  23: 4,
+  24: 8,
+  25: 2,
+  26: 2,
 };
 
 type Reader = (raw: Uint8Array, n: number) => Float32Array | Float64Array | Int32Array;

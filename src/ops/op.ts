@@ -67,7 +67,10 @@ export interface ShapeContext {
 /** One entry per output; undefined = unknown. Shapes with unknown dims carry undefined there. */
 export type ShapeRule = (ctx: ShapeContext) => readonly (ValueType | undefined)[];
 /** One entry per output; undefined = not evaluated. Called after the shape rule; `outputs` are its results. */
-export type ValueRule = (ctx: ShapeContext, outputs: readonly (ValueType | undefined)[]) => readonly (PartialValue | undefined)[];
+export type ValueRule = (
+  ctx: ShapeContext,
+  outputs: readonly (ValueType | undefined)[],
+) => readonly (PartialValue | undefined)[];
 
 // --- cost --------------------------------------------------------------------------------------------------------------
 
@@ -167,7 +170,12 @@ export interface GradientContext extends ShapeContext {
   /** Names of the gradients of the outputs; undefined where nothing flows back. */
   readonly outputGradients: readonly (string | undefined)[];
   /** Adds a node of the default domain and returns its output names. */
-  emit(opType: string, inputs: readonly string[], attributes?: Readonly<Record<string, number | string | readonly number[]>>, outputs?: number): readonly string[];
+  emit(
+    opType: string,
+    inputs: readonly string[],
+    attributes?: Readonly<Record<string, number | string | readonly number[]>>,
+    outputs?: number,
+  ): readonly string[];
   /** Adds a constant and returns its name. */
   constantOf(tensor: Tensor): string;
   needed(i: number): boolean;
@@ -196,7 +204,8 @@ export function opTable(defs: readonly OpDef[]): OpTable {
   for (const list of byKey.values()) list.reverse().sort((a, b) => (b.since ?? 1) - (a.since ?? 1));
   return {
     all: defs,
-    lookup: (domain, opType, opset) => byKey.get(`${domain === 'ai.onnx' ? '' : domain}:${opType}`)?.find((d) => (d.since ?? 1) <= opset),
+    lookup: (domain, opType, opset) =>
+      byKey.get(`${domain === 'ai.onnx' ? '' : domain}:${opType}`)?.find((d) => (d.since ?? 1) <= opset),
     with: (more) => opTable([...defs, ...more]),
   };
 }

@@ -1,0 +1,46 @@
+// Channel groups: what can be cut together, found by labels (design.md, decision 2). Filled by analysis/channels.ts.
+import type { Labels } from '../ops/op.js';
+
+/** One constant that loses positions along one axis when units of the group die. */
+export interface GroupMember {
+  readonly tensor: string;
+  readonly axis: number;
+  /** Consumers of the tensor (node names or first outputs), for people. */
+  readonly nodes: readonly string[];
+  /** 'out': produces the channels (Conv weight axis 0); 'in': consumes them; 'along': bias, BatchNormalization, depthwise. */
+  readonly role: 'out' | 'in' | 'along';
+}
+
+/** Units live and die whole; all units of a group lie on the same axes. */
+export interface ChannelGroup {
+  /** Stable under unrelated edits: name of the first producing tensor and axis, `layer1.0.conv1.weight:0`. */
+  readonly id: string;
+  /** Number of units. */
+  readonly size: number;
+  /** Atoms of unit u (a head is one unit of many atoms). */
+  readonly units: readonly (readonly number[])[];
+  readonly members: readonly GroupMember[];
+  /** MACs of the nodes that shrink with the group, and the MACs that one unit takes along when it dies (others alive). */
+  readonly macs: number;
+  readonly unitMacs: number;
+  /** Why cutting it is not exact (LayerNormalization over channels ...); such groups are only cut when asked. */
+  readonly inexact?: string;
+}
+
+export interface Frozen {
+  /** Where: the producing tensor or value. */
+  readonly name: string;
+  readonly channels: number;
+  readonly reason: string;
+}
+
+export interface ChannelGroups {
+  readonly groups: readonly ChannelGroup[];
+  readonly frozen: readonly Frozen[];
+  /** Labels of each labelled value of the graph, after ties were resolved (atom -> representative). */
+  readonly labels: ReadonlyMap<string, Labels>;
+  readonly find: (atom: number) => number;
+}
+
+/** Which units of which groups die: group id -> unit indices, ascending. Plain data. */
+export type DeadUnits = ReadonlyMap<string, readonly number[]>;
