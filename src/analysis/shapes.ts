@@ -15,7 +15,7 @@ export function concreteShape(shapes: Shapes, name: string): readonly number[] |
   const type = shapes.types.get(name);
   if (type === undefined || (type.kind !== 'tensor' && type.kind !== 'sparse') || type.shape === undefined)
     return undefined;
-  return type.shape.every((d) => typeof d === 'number') ? (type.shape as readonly number[]) : undefined;
+  return type.shape.every((d) => typeof d === 'number') ? type.shape : undefined;
 }
 
 /** How graph inputs get concrete dims: name -> dims; dynamic dims that are not named become `dynamic` (1), or stay unknown when it is undefined. */
