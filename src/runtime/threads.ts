@@ -1,0 +1,136 @@
+// The Runtime on several threads: each loads every session, and a `run` goes to a free one. onnxruntime-node blocks its
+// thread while it runs, so this is how one process uses several cores with one intra-op thread each.
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { PareError } from '../errors.js';
+import type { LoadOptions, ModelSource, Runtime, RuntimeTensor, Session } from './runtime.js';
+import { withFileOrBytes } from './source.js';
+import type { Loaded, Reply, Request } from './worker.js';
+
+interface Thread {
+  /** Requests of one thread must not overlap: the next is sent when the last was answered. */
+  ask(request: Request): Promise<unknown>;
+  end(): Promise<void>;
+}
+
+/** Threads start at once and do not keep the process alive. Call `close` when done. */
+export function threadRuntime(threads: number): Runtime {
+  if (!Number.isSafeInteger(threads) || threads < 1) {
+    throw new PareError(`${threads} threads: the number of threads must be a positive integer`);
+  }
+  const all = Array.from({ length: threads }, startThread);
+  const idle = [...all];
+  const waiting: ((thread: Thread) => void)[] = [];
+  let sessions = 0;
+
+  const free = (thread: Thread): void => {
+    const next = waiting.shift();
+    if (next === undefined) idle.push(thread);
+    else next(thread);
+  };
+  const take = (): Promise<Thread> => {
+    const thread = idle.pop();
+    return thread === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(thread);
+  };
+  /** Something that every thread does, once each is free. */
+  const everywhere = async (request: Request): Promise<readonly unknown[]> => {
+    const results = await Promise.allSettled(all.map((thread) => thread.ask(request)));
+    const failed = results.find((r) => r.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+    return results.map((r) => (r.status === 'fulfilled' ? r.value : undefined));
+  };
+
+  const load = (model: ModelSource, options: LoadOptions = {}): Promise<Session> =>
+    withFileOrBytes(model, async (source) => {
+      const key = sessions++;
+      const label = options.label ?? (typeof model === 'string' ? `"${model}"` : 'the model');
+      const [first] = await everywhere({ op: 'load', key, source, options: { ...options, label } });
+      // the cast: worker.ts answers `load` with Loaded, and there is at least one thread
+      const { inputs, outputs } = first as Loaded;
+      return {
+        inputs,
+        outputs,
+        async run(feeds, names) {
+          const thread = await take();
+          try {
+            // the cast: worker.ts answers `run` with what Session.run gives
+            return (await thread.ask({ op: 'run', key, feeds, outputs: names })) as ReadonlyMap<string, RuntimeTensor>;
+          } finally {
+            free(thread);
+          }
+        },
+        async release() {
+          await everywhere({ op: 'release', key });
+        },
+      };
+    });
+
+  return {
+    name: 'onnxruntime',
+    concurrency: threads,
+    load,
+    close: async () => {
+      await Promise.all(all.map((thread) => thread.end()));
+    },
+  };
+}
+
+function startThread(): Thread {
+  const worker = new Worker(workerFile());
+  worker.unref();
+  let last: Promise<unknown> = Promise.resolve();
+  let dead: Error | undefined;
+
+  const exchange = (request: Request): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      if (dead !== undefined) {
+        reject(dead);
+        return;
+      }
+      const done = (): void => {
+        worker.unref();
+        worker.off('message', answered);
+        worker.off('error', failed);
+        worker.off('exit', exited);
+      };
+      const failed = (error: Error): void => {
+        done();
+        dead = error;
+        reject(error);
+      };
+      const exited = (code: number): void => failed(new Error(`a thread of the runtime ended with code ${code}`));
+      const answered = (reply: Reply): void => {
+        done();
+        if ('value' in reply) resolve(reply.value);
+        else reject(reply.sentence ? new PareError(reply.error) : new Error(reply.error, { cause: reply.stack }));
+      };
+      worker.ref();
+      worker.on('message', answered);
+      worker.on('error', failed);
+      worker.on('exit', exited);
+      worker.postMessage(request);
+    });
+
+  return {
+    ask(request) {
+      const result = last.then(() => exchange(request));
+      last = result.catch(() => undefined);
+      return result;
+    },
+    async end() {
+      await last;
+      dead = new Error('the runtime was closed');
+      await worker.terminate();
+    },
+  };
+}
+
+/** Threads load JavaScript: from sources (tests), the built file is used. */
+function workerFile(): string {
+  const beside = fileURLToPath(new URL('./worker.js', import.meta.url));
+  const built = fileURLToPath(new URL('../../dist/src/runtime/worker.js', import.meta.url));
+  const file = [beside, built].find(existsSync);
+  if (file === undefined) throw new Error('dist/src/runtime/worker.js is missing: run "npm run build" first');
+  return file;
+}
