@@ -19,8 +19,8 @@ describe('domination', () => {
           (x: Scored, y: Scored) => dominates(x.objectives, y.objectives),
         ] as const) {
           expect(better(a, a)).toBe(false);
-          if (better(a, b)) expect(better(b, a)).toBe(false);
-          if (better(a, b) && better(b, c)) expect(better(a, c)).toBe(true);
+          expect(better(a, b) && better(b, a)).toBe(false);
+          expect(!(better(a, b) && better(b, c)) || better(a, c)).toBe(true);
         }
       }),
     );
@@ -34,7 +34,7 @@ describe('domination', () => {
         fronts.forEach((front, rank) => {
           for (const i of front) {
             expect(front.some((j) => constrainedDominates(xs[j]!, xs[i]!))).toBe(false);
-            if (rank > 0) expect(fronts[rank - 1]!.some((j) => constrainedDominates(xs[j]!, xs[i]!))).toBe(true);
+            expect(rank === 0 || fronts[rank - 1]!.some((j) => constrainedDominates(xs[j]!, xs[i]!))).toBe(true);
           }
         });
       }),
@@ -68,9 +68,8 @@ test('survivors keep whole fronts first', () => {
       const standing = standings(xs);
       const kept = new Set(survivors(xs, n));
       const worstKept = Math.max(-1, ...[...kept].map((i) => standing[i]!.rank));
-      xs.forEach((_, i) => {
-        if (!kept.has(i)) expect(standing[i]!.rank).toBeGreaterThanOrEqual(worstKept);
-      });
+      const dropped = standing.filter((_, i) => !kept.has(i));
+      expect(dropped.every((s) => s.rank >= worstKept)).toBe(true);
     }),
   );
 });
