@@ -172,7 +172,7 @@ type Reader = (raw: Uint8Array, n: number) => Float32Array | Float64Array | Int3
 function viewer<T>(size: number, make: (buffer: ArrayBufferLike, offset: number, n: number) => T) {
   // typed arrays need aligned offsets: copy only when the view is not aligned
   return (raw: Uint8Array, n: number): T => {
-    const aligned = raw.byteOffset % size === 0 ? raw : raw.slice();
+    const aligned = raw.byteOffset % size === 0 ? raw : new Uint8Array(raw); // slice() of a Buffer would not copy
     return make(aligned.buffer, aligned.byteOffset, n);
   };
 }

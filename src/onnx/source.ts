@@ -1,0 +1,26 @@
+// What an IR object was read from: the protobuf message and the IR object as it was then. Edits are made by spreading and
+// keep `source`; comparing an object's fields with those of `origin`, by reference, tells what was edited.
+
+export class Source<T, M> {
+  readonly message: M;
+  /** The object as read. */
+  readonly origin: T;
+
+  private constructor(message: M, origin: T) {
+    this.message = message;
+    this.origin = origin;
+  }
+
+  /** The object, with its source. */
+  static attach<T extends object, M>(message: M, object: T): T {
+    const withSource = { ...object, source: undefined };
+    // written once, before anyone else sees the object: it and its source refer to each other
+    return Object.assign(withSource, { source: new Source(message, withSource) });
+  }
+
+  /** The source of an object of this kind; undefined for what was made in code. */
+  static of<T extends { readonly source?: object }, M>(object: T): Source<T, M> | undefined {
+    // the cast: a source is only ever attached to objects of one kind, and spreading keeps the kind
+    return object.source instanceof Source ? (object.source as Source<T, M>) : undefined;
+  }
+}
