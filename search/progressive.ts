@@ -1,0 +1,128 @@
+// How much each group gives up for a budget: the cubic schedule of gradual pruning (Zhu and Gupta 2017; CGP, methods.md §7), and a
+// greedy allocation along the lower convex hulls of the groups' loss curves, cheapest loss per MAC first, followed by a fill step
+// that gives back what still fits.
+import type { CostModel } from './cost-model.js';
+
+/** What one group can give and what that is expected to cost. */
+export interface GroupChoice {
+  readonly id: string;
+  readonly size: number;
+  /** Numbers of removed units that are allowed, ascending, the first 0. */
+  readonly steps: readonly number[];
+  /** Expected loss after removing k units, k = 0..size-1 or more. */
+  readonly losses: ArrayLike<number>;
+}
+
+/** Share of the cost that is left at step t of `steps`: cubic from `from` to `to`, fast first. */
+export function cubicSchedule(from: number, to: number, t: number, steps: number): number {
+  const left = 1 - Math.min(1, Math.max(0, t / Math.max(1, steps)));
+  return to + (from - to) * left ** 3;
+}
+
+export interface AllocationOptions {
+  readonly groups: readonly GroupChoice[];
+  readonly cost: CostModel;
+  /** Never above it, when it can be reached. */
+  readonly budget: number;
+  /** Units already removed; none otherwise. */
+  readonly start?: ArrayLike<number>;
+  /** Multiplies the loss of each group, to explore; 1 otherwise. */
+  readonly weights?: ArrayLike<number>;
+}
+
+/** Units to remove by group, in the order of `groups`. Cuts until the budget holds, then gives back what fits. */
+export function allocate(options: AllocationOptions): Int32Array {
+  const removed = Int32Array.from(options.start ?? options.groups.map(() => 0));
+  cutTo(options, removed);
+  fillUp(options, removed);
+  return removed;
+}
+
+/** The step with the least loss per cost saved, over all groups and all allowed depths, until the budget holds. */
+function cutTo(options: AllocationOptions, removed: Int32Array): void {
+  const { groups, cost, budget } = options;
+  const hulls = groups.map((g) => lowerHull(g));
+  let value = cost.value(removed);
+  while (value > budget) {
+    let best: { group: number; to: number; change: number; price: number } | undefined;
+    for (let g = 0; g < groups.length; g++) {
+      const group = groups[g]!;
+      const at = removed[g]!;
+      // The next corner of the hull. It is the cheapest way on, since cost is linear in the group's units (nearly so where
+      // a group is on both sides of a layer).
+      const to = hulls[g]!.find((k) => k > at);
+      if (to === undefined) continue;
+      const change = cost.change(removed, g, to);
+      if (change >= 0) continue;
+      const loss = Math.max(0, group.losses[to]! - group.losses[at]!) * (options.weights?.[g] ?? 1);
+      const price = loss / -change;
+      if (best === undefined || price < best.price) best = { group: g, to, change, price };
+    }
+    if (best === undefined) return;
+    // No further along the edge than needed: the first allowed step that meets the budget.
+    const group = groups[best.group]!;
+    const at = removed[best.group]!;
+    const enough = group.steps.find(
+      (k) => k > at && k < best.to && value + cost.change(removed, best.group, k) <= budget,
+    );
+    const to = enough ?? best.to;
+    value += cost.change(removed, best.group, to);
+    removed[best.group] = to;
+  }
+}
+
+/** Gives units back, most loss regained per cost first, while the budget holds. */
+function fillUp(options: AllocationOptions, removed: Int32Array): void {
+  const { groups, cost, budget } = options;
+  let value = cost.value(removed);
+  if (value > budget) return;
+  for (;;) {
+    let best: { group: number; to: number; change: number; price: number } | undefined;
+    for (let g = 0; g < groups.length; g++) {
+      const group = groups[g]!;
+      const at = removed[g]!;
+      if (at === 0) continue;
+      for (let s = group.steps.length - 1; s >= 0; s--) {
+        const to = group.steps[s]!;
+        if (to >= at) continue;
+        const change = cost.change(removed, g, to);
+        if (value + change > budget) break;
+        const gain = (group.losses[at]! - group.losses[to]!) * (options.weights?.[g] ?? 1);
+        const price = gain / Math.max(change, 1e-9);
+        if (gain >= 0 && (best === undefined || price > best.price)) best = { group: g, to, change, price };
+      }
+    }
+    if (best === undefined) return;
+    removed[best.group] = best.to;
+    value += best.change;
+  }
+}
+
+/** Allowed steps on the lower convex hull of the loss curve, ascending from 0. */
+function lowerHull(group: GroupChoice): number[] {
+  const hull: number[] = [];
+  const { losses } = group;
+  for (const k of group.steps) {
+    while (hull.length >= 2) {
+      const a = hull[hull.length - 2]!;
+      const b = hull[hull.length - 1]!;
+      if ((losses[b]! - losses[a]!) * (k - a) < (losses[k]! - losses[a]!) * (b - a)) break;
+      hull.pop();
+    }
+    hull.push(k);
+  }
+  return hull;
+}
+
+/**
+ * Allowed numbers of removed units: what is left is a multiple of `roundTo` where the group has room for at least two
+ * multiples, and never less than one unit or than `maxRatio` leaves.
+ */
+export function allowedSteps(size: number, roundTo: number, maxRatio: number): number[] {
+  const least = Math.max(1, size - Math.floor(size * maxRatio + 1e-9));
+  const round = Math.max(1, Math.min(roundTo, size));
+  const multiple = size >= 2 * round || size % round === 0 ? round : 1;
+  const steps = [0];
+  for (let left = size - 1; left >= least; left--) if (left % multiple === 0) steps.push(size - left);
+  return steps.length > 1 || multiple === 1 ? steps : allowedSteps(size, 1, maxRatio);
+}
