@@ -1,0 +1,46 @@
+// Quantisation: scales and zero points beside ordinary tensors. https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+import { attrInt } from '../ir/graph.js';
+import { DataType } from '../ir/tensor.js';
+import type { OpDef, ShapeContext } from './op.js';
+import { present, tensorType } from './types.js';
+
+/** The zero point decides the type; without one `output_dtype` (since 21), and UINT8 otherwise. */
+export function quantizedType(ctx: ShapeContext, zeroPoint: number): number {
+  if (present(ctx, zeroPoint)) return ctx.elemType(zeroPoint);
+  const asked = attrInt(ctx.node, 'output_dtype', 0);
+  return asked === 0 ? DataType.UINT8 : asked;
+}
+
+/** The scale's type, or `output_dtype` (since 23). */
+function dequantizedType(ctx: ShapeContext): number {
+  const asked = attrInt(ctx.node, 'output_dtype', 0);
+  return asked === 0 ? ctx.elemType(1) : asked;
+}
+
+const quantizeLinear: Omit<OpDef, 'domain'> = {
+  opType: 'QuantizeLinear',
+  category: 'quantize',
+  shape: (ctx) => [tensorType(quantizedType(ctx, 2), ctx.shape(0))],
+};
+
+const dequantizeLinear: Omit<OpDef, 'domain'> = {
+  opType: 'DequantizeLinear',
+  category: 'quantize',
+  shape: (ctx) => [tensorType(dequantizedType(ctx), ctx.shape(0))],
+};
+
+export const quantizeOps: readonly OpDef[] = [
+  quantizeLinear,
+  dequantizeLinear,
+  { ...quantizeLinear, domain: 'com.microsoft' },
+  { ...dequantizeLinear, domain: 'com.microsoft' },
+  {
+    opType: 'DynamicQuantizeLinear',
+    category: 'quantize',
+    shape: (ctx) => [
+      tensorType(DataType.UINT8, ctx.shape(0)),
+      tensorType(DataType.FLOAT, []),
+      tensorType(DataType.UINT8, []),
+    ],
+  },
+];
