@@ -2,7 +2,8 @@
 // https://onnx.ai/onnx/operators/onnx__Attention.html
 import { attrInt, type Dim } from '../ir/graph.js';
 import type { CostRule, OpDef, ShapeContext, ShapeRule } from './op.js';
-import { allKnown, contradiction, present, sameAs, tensorType, timesDim, unknownDims, type Dims } from './types.js';
+import { contradiction, tensorType } from './rules.js';
+import { allKnown, present, sameAs, timesDim, unknownDims, type Dims } from './types.js';
 
 /** Sizes of scaled dot-product attention, whatever the layout of its inputs. */
 interface Heads {
@@ -119,5 +120,4 @@ export const attentionOps: readonly OpDef[] = [
   { opType: 'RotaryEmbedding', category: 'elementwise', shape: sameAs(0) },
   { opType: 'LinearAttention', category: 'contraction', shape: linearAttentionShape, macs: linearAttentionMacs },
   { opType: 'CausalConvWithState', category: 'contraction', shape: causalConvShape, macs: causalConvMacs },
-  { opType: 'SwiGLU', category: 'activation', shape: sameAs(0) },
 ];

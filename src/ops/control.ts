@@ -4,7 +4,8 @@ import { attrInt, attrInts, type Dim, type Graph, type ValueType } from '../ir/g
 import { DataType } from '../ir/tensor.js';
 import type { CostRule, OpDef, ShapeContext, ShapeRule } from './op.js';
 import { range } from './partial.js';
-import { axisOf, contradiction, mergeTypes, refineType, tensorType } from './types.js';
+import { axisOf, contradiction, tensorType } from './rules.js';
+import { mergeTypes, refineType } from './types.js';
 
 function bodyOf(ctx: ShapeContext, name: string): Graph {
   const a = ctx.node.attributes.get(name);

@@ -4,7 +4,8 @@ import { attrFloat, attrInt, attrInts, attrString, type Dim } from '../ir/graph.
 import { DataType } from '../ir/tensor.js';
 import type { OpDef, ShapeContext, ShapeRule, ValueRule } from './op.js';
 import { knownElems, partial, range } from './partial.js';
-import { axisOf, contradiction, inputInts, present, tensorType, unknownDims, type Dims } from './types.js';
+import { axisOf, contradiction, tensorType } from './rules.js';
+import { inputInts, present, unknownDims, type Dims } from './types.js';
 
 // --- Resize, Upsample -------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 import { attrInt, attrInts, attrString, type Dim, type ValueType } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import type { OpDef, ShapeContext, ShapeRule } from './op.js';
-import { entries, sameAs, sameShape, tensorType, type Dims } from './types.js';
+import { sameShape, tensorType } from './rules.js';
+import { entries, sameAs, type Dims } from './types.js';
 
 /** Rows of input 0: a vector is one row. */
 function rowsOf(ctx: ShapeContext): Dim {

@@ -3,16 +3,14 @@
 import { attrInt, attrInts, attrString, type Dim } from '../ir/graph.js';
 import type { OpDef, PartialValue, ShapeContext, ShapeRule, ValueRule } from './op.js';
 import { broadcastTo, concat, partial, pick, range, strided, stridesOf, transpose, valueOrBlank } from './partial.js';
+import { axisOf, contradiction, tensorType } from './rules.js';
 import {
   allKnown,
   axesOf,
-  axisOf,
-  contradiction,
   inputInts,
   present,
   productDim,
   sameAs,
-  tensorType,
   timesDim,
   unifyDim,
   unknownDims,

@@ -2,7 +2,8 @@
 import { attrInt } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import type { OpDef, ShapeContext } from './op.js';
-import { present, tensorType } from './types.js';
+import { tensorType } from './rules.js';
+import { present } from './types.js';
 
 /** The zero point decides the type; without one `output_dtype` (since 21), and UINT8 otherwise. */
 export function quantizedType(ctx: ShapeContext, zeroPoint: number): number {

@@ -2,7 +2,8 @@
 // https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html, onnx__RNN.html
 import { attrInt, attrString, type Dim } from '../ir/graph.js';
 import type { CostContext, OpDef, ShapeContext } from './op.js';
-import { tensorType, unifyDim, unknownDims } from './types.js';
+import { tensorType } from './rules.js';
+import { unifyDim, unknownDims } from './types.js';
 
 interface Sizes {
   readonly batchFirst: boolean;

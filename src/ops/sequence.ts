@@ -3,7 +3,8 @@ import { attrInt, type Dim, type ValueType } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import type { OpDef, ShapeContext, ShapeRule } from './op.js';
 import { scalar } from './partial.js';
-import { axisOf, inputInts, mergeTypes, present, tensorType } from './types.js';
+import { axisOf, tensorType } from './rules.js';
+import { inputInts, mergeTypes, present } from './types.js';
 
 function sequenceOf(elem: ValueType | undefined): ValueType {
   return { kind: 'sequence', elem };

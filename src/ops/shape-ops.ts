@@ -1,10 +1,11 @@
-// Operators whose outputs are shapes, constants, indices or other element types: Shape, Constant, Range, Cast, NonZero ...
+// Operators whose outputs are shapes, constants or indices: Shape, Constant, Range, NonZero ...
 // https://onnx.ai/onnx/operators/
-import { attrInt, attrString, attrTensor, type Attribute, type Dim, type ValueType } from '../ir/graph.js';
+import { attrInt, attrTensor, type Attribute, type Dim, type ValueType } from '../ir/graph.js';
 import { DataType, elementBits, elementCount, hasData, readNumbers, type Tensor } from '../ir/tensor.js';
 import type { OpDef, PartialValue, ShapeContext, ShapeRule, ValueRule } from './op.js';
 import { fitsValue, knownElems, partial, range, scalar, stridesOf, vector } from './partial.js';
-import { axisOf, contradiction, inputInts, productDim, tensorType } from './types.js';
+import { axisOf, contradiction, tensorType } from './rules.js';
+import { inputInts, productDim } from './types.js';
 
 // --- Shape, Size --------------------------------------------------------------------------------------------------------
 
@@ -175,74 +176,6 @@ const uniqueShape: ShapeRule = (ctx) => {
   return [tensorType(ctx.elemType(0), y), ids(count), ids(before), ids(count)];
 };
 
-// --- element types -------------------------------------------------------------------------------------------------------------
-
-/** `to` is a number since opset 6 and a name before. */
-function castTarget(ctx: ShapeContext): number {
-  const to = attrInt(ctx.node, 'to');
-  if (to !== undefined) return to;
-  const name = attrString(ctx.node, 'to');
-  return Object.entries(DataType).find(([key]) => key === name)?.[1] ?? contradiction(ctx, 'no type to cast to');
-}
-
-function castElem(elem: number | undefined, to: number): number | undefined {
-  if (elem === undefined) return undefined;
-  switch (to) {
-    case DataType.BOOL:
-      return elem === 0 ? 0 : 1;
-    case DataType.FLOAT:
-      return Math.fround(elem);
-    case DataType.FLOAT16:
-    case DataType.BFLOAT16:
-    case DataType.DOUBLE:
-      return elem;
-    case DataType.INT64:
-    case DataType.UINT64:
-      return Number.isFinite(elem) ? Math.trunc(elem) : undefined;
-    case DataType.INT8:
-    case DataType.INT16:
-    case DataType.INT32:
-    case DataType.UINT8:
-    case DataType.UINT16:
-    case DataType.UINT32:
-    case DataType.INT4:
-    case DataType.UINT4:
-      return Number.isFinite(elem) ? wrapInt(Math.trunc(elem), elementBits(to), SIGNED.has(to)) : undefined;
-    default:
-      return undefined;
-  }
-}
-
-const SIGNED: ReadonlySet<number> = new Set([DataType.INT4, DataType.INT8, DataType.INT16, DataType.INT32]);
-
-function wrapInt(v: number, bits: number, signed: boolean): number {
-  const size = 2 ** bits;
-  const low = ((v % size) + size) % size;
-  return signed && low >= size / 2 ? low - size : low;
-}
-
-function castValue(target: (ctx: ShapeContext) => number): ValueRule {
-  return (ctx) => {
-    const x = ctx.value(0);
-    if (x === undefined || x.elems.length > 4096) return [];
-    const to = target(ctx);
-    if (to === ctx.elemType(0)) return [x];
-    return [
-      partial(
-        x.dims,
-        x.elems.map((e) => castElem(e, to)),
-      ),
-    ];
-  };
-}
-
-const bitCastShape: ShapeRule = (ctx) => {
-  const to = attrInt(ctx.node, 'to', 0);
-  const from = elementBits(ctx.elemType(0));
-  if (from !== 0 && elementBits(to) !== from) contradiction(ctx, `BitCast from ${from} to ${elementBits(to)} bits`);
-  return [tensorType(to, ctx.shape(0))];
-};
-
 export const shapeOps: readonly OpDef[] = [
   { opType: 'Shape', category: 'shape', shape: shapeShape, value: shapeValue },
   { opType: 'Size', category: 'shape', shape: () => [tensorType(DataType.INT64, [])], value: sizeValue },
@@ -262,17 +195,4 @@ export const shapeOps: readonly OpDef[] = [
   },
   { opType: 'NonZero', category: 'shape', shape: nonZeroShape, value: nonZeroValue },
   { opType: 'Unique', category: 'shape', shape: uniqueShape },
-  {
-    opType: 'Cast',
-    category: 'shape',
-    shape: (ctx) => [tensorType(castTarget(ctx), ctx.shape(0))],
-    value: castValue(castTarget),
-  },
-  {
-    opType: 'CastLike',
-    category: 'shape',
-    shape: (ctx) => [tensorType(ctx.elemType(1), ctx.shape(0))],
-    value: castValue((ctx) => ctx.elemType(1)),
-  },
-  { opType: 'BitCast', category: 'shape', shape: bitCastShape },
 ];

@@ -3,7 +3,8 @@
 import { attrFloat, attrInt, attrInts, attrString, type Dim } from '../ir/graph.js';
 import type { OpDef, PartialValue, ShapeContext, ShapeRule, ValueRule } from './op.js';
 import { countOf, gatherBy, knownElems, partial, pick, range, stridesOf } from './partial.js';
-import { addDim, axesOf, axisOf, contradiction, inputInts, present, sameAs, tensorType, unknownDims } from './types.js';
+import { axisOf, contradiction, tensorType } from './rules.js';
+import { addDim, axesOf, inputInts, present, sameAs, unknownDims } from './types.js';
 
 // --- Slice ------------------------------------------------------------------------------------------------------------------
 

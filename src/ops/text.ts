@@ -2,7 +2,7 @@
 import { attrInt, attrInts, attrString, type ValueType } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import type { OpDef, ShapeContext, ShapeRule } from './op.js';
-import { sameShape, tensorType } from './types.js';
+import { sameShape, tensorType } from './rules.js';
 
 const decoder = new TextDecoder();
 

@@ -1,31 +1,18 @@
 // Small words for shape rules: types, dims that may be unknown, axes, attributes that moved to inputs.
-import { PareError } from '../errors.js';
-import { attrInts, describeNode, type Dim, type ValueType } from '../ir/graph.js';
+import { attrInts, type Dim, type ValueType } from '../ir/graph.js';
 import type { OpDef, ShapeContext, ShapeRule } from './op.js';
+import { contradiction, tensorType } from './rules.js';
 
 export type Dims = readonly Dim[];
-
-export function tensorType(elemType: number, shape: Dims | undefined): ValueType {
-  return shape === undefined ? { kind: 'tensor', elemType } : { kind: 'tensor', elemType, shape };
-}
 
 /** Output 0 has the type of input `i`. */
 export function sameAs(i: number): ShapeRule {
   return (ctx) => [ctx.type(i)];
 }
 
-/** Output 0 has the shape of input 0 and the given element type. */
-export function sameShape(elemType: number): ShapeRule {
-  return (ctx) => [tensorType(elemType, ctx.shape(0))];
-}
-
 /** One entry per operator name with the same rules. */
 export function entries(opTypes: readonly string[], rules: Omit<OpDef, 'opType'>): OpDef[] {
   return opTypes.map((opType) => ({ opType, ...rules }));
-}
-
-export function contradiction(ctx: ShapeContext, what: string): never {
-  throw new PareError(`${describeNode(ctx.node)}: ${what}`);
 }
 
 export function unknownDims(rank: number): Dim[] {
@@ -34,12 +21,6 @@ export function unknownDims(rank: number): Dim[] {
 
 export function allKnown(dims: readonly (Dim | undefined)[]): dims is readonly number[] {
   return dims.every((d) => typeof d === 'number');
-}
-
-/** Axis counted from the front; throws when it is out of range. */
-export function axisOf(ctx: ShapeContext, axis: number, rank: number): number {
-  if (axis < -rank || axis >= rank) contradiction(ctx, `axis ${axis} is out of range for rank ${rank}`);
-  return axis < 0 ? axis + rank : axis;
 }
 
 /** The product; a symbol survives when everything else multiplies to 1. */
