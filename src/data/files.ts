@@ -1,0 +1,65 @@
+// Bytes of a file by range: read when asked, so that large data sets are never held in memory. Gzip is unpacked at once.
+import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { gunzipSync } from 'fflate';
+import { PareError } from '../errors.js';
+
+export interface Bytes {
+  readonly path: string;
+  readonly length: number;
+  read(offset: number, length: number): Uint8Array;
+}
+
+export function openBytes(path: string): Bytes {
+  const head = readRange(path, 0, Math.min(2, statSync(path).size));
+  if (head[0] === 0x1f && head[1] === 0x8b) {
+    const all = unpack(path);
+    return { path, length: all.length, read: (offset, length) => all.subarray(offset, offset + length) };
+  }
+  return { path, length: statSync(path).size, read: (offset, length) => readRange(path, offset, length) };
+}
+
+/** Fixed-length records at `start + index * stride`; runs of consecutive indices are read at once. */
+export function readRecords(
+  file: Bytes,
+  indices: readonly number[],
+  layout: { readonly start: number; readonly stride: number; readonly skip: number; readonly length: number },
+  into: Uint8Array,
+  at = 0,
+): void {
+  let i = 0;
+  while (i < indices.length) {
+    let run = 1;
+    while (i + run < indices.length && indices[i + run] === indices[i]! + run) run++;
+    const block = file.read(layout.start + indices[i]! * layout.stride, run * layout.stride);
+    for (let j = 0; j < run; j++) {
+      const from = j * layout.stride + layout.skip;
+      into.set(block.subarray(from, from + layout.length), (at + i + j) * layout.length);
+    }
+    i += run;
+  }
+}
+
+function readRange(path: string, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  const file = openSync(path, 'r');
+  try {
+    let done = 0;
+    while (done < length) {
+      const n = readSync(file, bytes, done, length - done, offset + done);
+      if (n === 0)
+        throw new PareError(`"${path}" ends at byte ${offset + done}, but ${offset + length} bytes are needed`);
+      done += n;
+    }
+  } finally {
+    closeSync(file);
+  }
+  return bytes;
+}
+
+function unpack(path: string): Uint8Array {
+  try {
+    return gunzipSync(readFileSync(path));
+  } catch (error) {
+    throw new PareError(`"${path}" cannot be unpacked as gzip`, { cause: error });
+  }
+}
