@@ -1,0 +1,40 @@
+// Memory of activations: bytes alive at once when the nodes run in their order. Every output is a buffer of its own (no
+// in-place work, no aliases); constants and what subgraphs hold inside are not counted; values of unknown size count as 0.
+import type { Graph, ValueType } from '../ir/graph.js';
+import { byteLength } from '../ir/tensor.js';
+import { usedNames } from '../ir/walk.js';
+
+export function peakMemoryBytes(graph: Graph, types: ReadonlyMap<string, ValueType>): number {
+  const last = new Map<string, number>();
+  const { nodes } = graph;
+  nodes.forEach((node, i) => {
+    for (const o of node.outputs) last.set(o, i);
+    for (const name of usedNames(node)) last.set(name, i);
+  });
+  for (const o of graph.outputs) last.set(o.name, nodes.length);
+  const dying: number[] = Array.from({ length: nodes.length + 1 }, () => 0);
+  let alive = 0;
+  const born = (name: string): void => {
+    const bytes = sizeOf(types.get(name));
+    alive += bytes;
+    dying[last.get(name) ?? 0]! += bytes;
+  };
+  for (const v of graph.inputs) if (!graph.initializers.has(v.name)) born(v.name);
+  let peak = alive;
+  nodes.forEach((node, i) => {
+    if (node.opType !== 'Constant') for (const o of node.outputs) if (o !== '') born(o);
+    if (alive > peak) peak = alive;
+    alive -= dying[i]!;
+  });
+  return peak;
+}
+
+function sizeOf(type: ValueType | undefined): number {
+  if (type?.kind !== 'tensor' || type.shape === undefined) return 0;
+  const dims: number[] = [];
+  for (const d of type.shape) {
+    if (typeof d !== 'number') return 0;
+    dims.push(d);
+  }
+  return byteLength(type.elemType, dims);
+}
