@@ -35,6 +35,7 @@ export class Scope implements CostContext {
   private inputs: readonly string[] = [];
   /** Types that the current node's rule gave its subgraphs: cost rules name the graph only. */
   private readonly bodies = new Map<Graph, readonly (ValueType | undefined)[]>();
+  private readonly bodyValues = new Map<Graph, readonly (PartialValue | undefined)[]>();
 
   readonly world: World;
   readonly parent: Scope | undefined;
@@ -82,7 +83,15 @@ export class Scope implements CostContext {
     this.bodies.set(graph, inputs);
     const inner = this.open(graph, inputs);
     inferNodes(inner, graph.nodes, declaredBy(graph));
+    this.bodyValues.set(
+      graph,
+      graph.outputs.map((o) => inner.valueOf(o.name)),
+    );
     return graph.outputs.map((o) => inner.typeOf(o.name) ?? o.type);
+  }
+
+  subgraphValues(graph: Graph): readonly (PartialValue | undefined)[] {
+    return this.bodyValues.get(graph) ?? [];
   }
 
   outputShape(i: number): readonly number[] | undefined {

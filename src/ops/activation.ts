@@ -2,6 +2,7 @@
 import { attrInt } from '../ir/graph.js';
 import type { OpDef, ShapeRule } from './op.js';
 import { axisOf, broadcastShapes, contradiction, sameAsInput, showShape, tensorType } from './rules.js';
+import { pointwise } from './values.js';
 
 function activation(opType: string, since = 1): OpDef {
   return { opType, since, category: 'activation', shape: sameAsInput };
@@ -41,7 +42,7 @@ const prelu: ShapeRule = (ctx) => {
 const swiglu: ShapeRule = (ctx) => [tensorType(ctx.elemType(0), broadcastShapes(ctx, [ctx.shape(0), ctx.shape(1)]))];
 
 export const activationOps: readonly OpDef[] = [
-  activation('Relu'),
+  { ...activation('Relu'), value: pointwise((x) => Math.max(x, 0)) },
   activation('LeakyRelu'),
   activation('ThresholdedRelu'),
   activation('Elu'),

@@ -2,7 +2,7 @@
 // https://onnx.ai/onnx/operators/onnx__Loop.html, onnx__Scan.html
 import { attrInt, attrInts, type Dim, type Graph, type ValueType } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
-import type { CostRule, OpDef, ShapeContext, ShapeRule } from './op.js';
+import type { CostRule, OpDef, ShapeContext, ShapeRule, ValueRule } from './op.js';
 import { range } from './partial.js';
 import { axisOf, contradiction, tensorType } from './rules.js';
 import { mergeTypes, refineType } from './types.js';
@@ -69,6 +69,13 @@ const ifShape: ShapeRule = (ctx) => {
   const yes = branch('then_branch');
   const no = branch('else_branch');
   return yes.map((t, i) => mergeTypes(t, no[i]));
+};
+
+/** Contents pass only from a branch that is known to be taken. */
+const ifValue: ValueRule = (ctx) => {
+  const condition = ctx.value(0)?.elems[0];
+  if (condition === undefined) return [];
+  return ctx.subgraphValues(bodyOf(ctx, condition === 0 ? 'else_branch' : 'then_branch'));
 };
 
 /** The branch that is taken, or the dearer one when that is not known. */
@@ -219,7 +226,7 @@ const sequenceMapShape: ShapeRule = (ctx) => {
 };
 
 export const controlOps: readonly OpDef[] = [
-  { opType: 'If', category: 'control', shape: ifShape, macs: ifMacs },
+  { opType: 'If', category: 'control', shape: ifShape, value: ifValue, macs: ifMacs },
   { opType: 'Loop', category: 'control', shape: loopShape, macs: loopMacs },
   { opType: 'Scan', category: 'control', shape: scanShape, macs: scanMacs },
   {

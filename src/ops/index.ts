@@ -1,6 +1,7 @@
 // The operator table: every operator that Pare knows, one file per family. A new family is one import and one line here.
 import { activationOps } from './activation.js';
 import { attentionOps } from './attention.js';
+import { contribOps } from './contrib.js';
 import { controlOps } from './control.js';
 import { convOps } from './conv.js';
 import { elementwiseOps } from './elementwise.js';
@@ -26,6 +27,7 @@ import { trainingOps } from './training.js';
 export const operators: readonly OpDef[] = [
   ...activationOps,
   ...attentionOps,
+  ...contribOps,
   ...controlOps,
   ...convOps,
   ...elementwiseOps,

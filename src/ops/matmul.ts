@@ -7,8 +7,15 @@ import { broadcastShapes, contradiction, countElements, showShape, tensorType } 
 
 /** Numpy's matmul of inputs `a` and `b`; QLinearMatMul uses it too. */
 export function matMulShape(ctx: ShapeContext, a = 0, b = 1): readonly Dim[] | undefined {
-  const left = ctx.shape(a);
-  const right = ctx.shape(b);
+  return matMulDims(ctx, ctx.shape(a), ctx.shape(b));
+}
+
+/** The same for dims that are no input's own (transposed on the way in). */
+export function matMulDims(
+  ctx: ShapeContext,
+  left: readonly Dim[] | undefined,
+  right: readonly Dim[] | undefined,
+): readonly Dim[] | undefined {
   if (left === undefined || right === undefined) return undefined;
   if (left.length === 0 || right.length === 0) contradiction(ctx, 'a scalar cannot be multiplied as a matrix');
   const inner = left[left.length - 1];

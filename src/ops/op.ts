@@ -62,6 +62,8 @@ export interface ShapeContext {
   constant(i: number): Tensor | undefined;
   /** Types of the outputs of a subgraph (If, Loop, Scan), given the types of its inputs; outer names are visible. */
   subgraph(graph: Graph, inputs: readonly (ValueType | undefined)[]): (ValueType | undefined)[];
+  /** Contents of the outputs of a subgraph, where known, once `subgraph` has found its types. */
+  subgraphValues(graph: Graph): readonly (PartialValue | undefined)[];
 }
 
 /** One entry per output; undefined = unknown. Shapes with unknown dims carry undefined there. */

@@ -1,6 +1,8 @@
 // Quantisation: scales and zero points beside ordinary tensors. https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
 import { attrInt } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
+import { convMacs, convShape } from './conv.js';
+import { matMulMacs, matMulShape } from './matmul.js';
 import type { OpDef, ShapeContext } from './op.js';
 import { tensorType } from './rules.js';
 import { present } from './types.js';
@@ -30,9 +32,26 @@ const dequantizeLinear: Omit<OpDef, 'domain'> = {
   shape: (ctx) => [tensorType(dequantizedType(ctx), ctx.shape(0))],
 };
 
+/** Inputs: x, its scale and zero point, w, its scale and zero point, scale and zero point of y, bias. */
+const qLinearConv: OpDef = {
+  opType: 'QLinearConv',
+  category: 'contraction',
+  shape: (ctx) => [tensorType(ctx.elemType(7) || ctx.elemType(0), convShape(ctx, 0, 3, 8))],
+  macs: (ctx) => convMacs(ctx, 3),
+};
+
+const qLinearMatMul: OpDef = {
+  opType: 'QLinearMatMul',
+  category: 'contraction',
+  shape: (ctx) => [tensorType(ctx.elemType(7) || ctx.elemType(0), matMulShape(ctx, 0, 3))],
+  macs: (ctx) => matMulMacs(ctx),
+};
+
 export const quantizeOps: readonly OpDef[] = [
   quantizeLinear,
   dequantizeLinear,
+  qLinearConv,
+  qLinearMatMul,
   { ...quantizeLinear, domain: 'com.microsoft' },
   { ...dequantizeLinear, domain: 'com.microsoft' },
   {
