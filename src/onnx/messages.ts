@@ -47,6 +47,7 @@ export interface NodeProto {
   readonly attribute: readonly AttributeProto[];
   readonly domain: string;
   readonly overload: string;
+  readonly deviceConfigurations: readonly object[];
 }
 
 export interface AttributeProto {
@@ -83,12 +84,13 @@ export interface TypeProto {
 
 export interface TensorTypeProto {
   readonly elemType: number;
-  readonly shape: { readonly dim: readonly DimensionProto[] } | null;
+  readonly shape: { readonly dim: readonly Partial<DimensionProto>[] } | null;
 }
 
 export interface DimensionProto {
   readonly dimValue: Longish;
   readonly dimParam: string;
+  readonly denotation: string;
 }
 
 export interface TensorProto {

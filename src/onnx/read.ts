@@ -37,8 +37,9 @@ export function parseModel(bytes: Uint8Array, options: ParseOptions = {}): Model
   const irVersion = toNumber(m.irVersion);
   if (irVersion < 1 || !Number.isSafeInteger(irVersion))
     fail(`${what} is not an ONNX model: its ir_version is ${irVersion}`);
-  const context: ReadContext = options;
-  return Source.attach(m, {
+  const dataFiles = new Set<string>();
+  const context: ReadContext = { ...options, dataFiles };
+  const model: Model = {
     irVersion,
     opsets: readOpsets(m.opsetImport),
     producerName: m.producerName,
@@ -46,7 +47,13 @@ export function parseModel(bytes: Uint8Array, options: ParseOptions = {}): Model
     metadata: new Map(m.metadataProps.map((e) => [e.key, e.value])),
     functions: m.functions.map((f) => readFunction(f, context)),
     graph: readGraph(m.graph, context),
-  });
+  };
+  return Source.attach(m, model, dataFiles);
+}
+
+/** Real paths of the files that the model's external data are read from. */
+export function dataFilesOf(model: Model): ReadonlySet<string> {
+  return Source.of(model)?.dataFiles ?? new Set();
 }
 
 /** Parses a single TensorProto, as the conformance cases store inputs and outputs. */

@@ -1,21 +1,27 @@
 // What an IR object was read from: the protobuf message and the IR object as it was then. Edits are made by spreading and
 // keep `source`; comparing an object's fields with those of `origin`, by reference, tells what was edited.
 
+const NO_FILES: ReadonlySet<string> = new Set();
+
 export class Source<T, M> {
   readonly message: M;
   /** The object as read. */
   readonly origin: T;
 
-  private constructor(message: M, origin: T) {
+  /** Real paths of the data files that a model's tensors are read from. */
+  readonly dataFiles: ReadonlySet<string>;
+
+  private constructor(message: M, origin: T, dataFiles: ReadonlySet<string>) {
     this.message = message;
     this.origin = origin;
+    this.dataFiles = dataFiles;
   }
 
   /** The object, with its source. */
-  static attach<T extends object, M>(message: M, object: T): T {
+  static attach<T extends object, M>(message: M, object: T, dataFiles: ReadonlySet<string> = NO_FILES): T {
     const withSource = { ...object, source: undefined };
     // written once, before anyone else sees the object: it and its source refer to each other
-    return Object.assign(withSource, { source: new Source(message, withSource) });
+    return Object.assign(withSource, { source: new Source(message, withSource, dataFiles) });
   }
 
   /** The source of an object of this kind; undefined for what was made in code. */

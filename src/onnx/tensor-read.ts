@@ -12,6 +12,8 @@ export interface ReadContext {
   readonly directory?: string | undefined;
   /** Absent data files make placeholders instead of an error. */
   readonly allowMissingData?: boolean | undefined;
+  /** Collects the real paths of the data files. */
+  readonly dataFiles?: Set<string> | undefined;
 }
 
 export function readTensor(m: TensorProto, context: ReadContext): Tensor {
@@ -118,6 +120,7 @@ function readExternalData(m: TensorProto, needed: number, context: ReadContext):
     const location = m.externalData.find((e) => e.key === 'location')?.value;
     return fail(`tensor "${m.name}": its data file "${location}" is not in the model's folder: put it there`);
   }
+  context.dataFiles?.add(data.path);
   // held weakly: as long as someone uses the bytes they are read once, and a 3 GB model is never held as a whole
   let held: WeakRef<Uint8Array> | undefined;
   return {

@@ -30,10 +30,10 @@ function readTensorType(m: TensorTypeProto, name: string): { elemType: number; s
   return { elemType: m.elemType, shape: m.shape.dim.map((d) => readDim(d, name)) };
 }
 
-function readDim(m: DimensionProto, name: string): Dim {
+function readDim(m: Partial<DimensionProto>, name: string): Dim {
   // an empty dim_param says nothing, and neither do the -1 that some exporters write
   if (has(m, 'dimParam')) return m.dimParam === '' ? undefined : m.dimParam;
-  if (!has(m, 'dimValue')) return undefined;
+  if (!has(m, 'dimValue') || m.dimValue === undefined) return undefined;
   const value = toNumber(m.dimValue);
   if (!Number.isSafeInteger(value)) fail(`value "${name}": a dimension of ${value} is more than any file holds`);
   return value < 0 ? undefined : value;
