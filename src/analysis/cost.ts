@@ -140,8 +140,9 @@ function kindOf(scope: Scope, def: OpDef, ledger: Ledger): CostKind {
   if (op.includes('Conv')) {
     const group = scope.node.attributes.get('group');
     const groups = group?.kind === 'int' ? group.value : 1;
-    const channels = scope.inputShape(0)?.[1];
-    return op === 'CausalConvWithState' || (groups > 1 && groups === channels) ? 'depthwise' : 'conv';
+    // one filter for each channel; several filters a channel are a grouped convolution like others
+    const single = groups > 1 && groups === scope.inputShape(0)?.[1] && groups === scope.outputShape(0)?.[1];
+    return op === 'CausalConvWithState' || single ? 'depthwise' : 'conv';
   }
   if (op === 'MatMul' || op === 'Einsum') {
     const weights = scope.node.inputs.some((name) => ledger.fixed.has(name));
