@@ -48,7 +48,9 @@ export async function run(args: string[]): Promise<void> {
     console.log(`${file}: ${[...words, ...cost.uncounted, ...shapes.unknown].slice(0, 8).join('; ')}`);
   }
   const seconds = (performance.now() - start) / 1000;
-  console.log(`${files.size} graphs, ${nodes} nodes, ${files.size - wrong} equal, ${wrong} not; ${seconds.toFixed(2)} s`);
+  console.log(
+    `${files.size} graphs, ${nodes} nodes, ${files.size - wrong} equal, ${wrong} not; ${seconds.toFixed(2)} s`,
+  );
   const ms = (total: number): string => `${(total / files.size).toFixed(2)} ms`;
   console.log(`a graph: read ${ms(reading)}, shapes ${ms(shaping)}, count ${ms(counting)}`);
   await Promise.resolve();

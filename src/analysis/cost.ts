@@ -1,15 +1,15 @@
 // What a network costs. MACs = multiply-accumulates of Conv, ConvTranspose, Gemm, MatMul, Einsum, Attention and recurrent layers,
 // subgraphs times trip count included (If: its larger branch); FLOPs = 2 x MACs, said here and nowhere else.
 import { describeNode } from '../ir/graph.js';
-import type { Graph, Node } from '../ir/graph.js';
+import type { Graph, Node, ValueType } from '../ir/graph.js';
 import { byteLength, DataType, elementCount } from '../ir/tensor.js';
 import type { Tensor } from '../ir/tensor.js';
-import { subgraphs } from '../ir/walk.js';
-import type { OpDef, OpTable } from '../ops/op.js';
+import { hasSubgraphs, subgraphs } from '../ir/walk.js';
+import type { OpDef, OpTable, PartialValue } from '../ops/op.js';
 import { conventions, costBy } from './conventions.js';
 import type { Convention, ConventionName, CostKind } from './conventions.js';
 import { peakMemoryBytes } from './memory.js';
-import { addConstants, constantOfNode, declaredBy, inferNodes, Scope } from './scope.js';
+import { constantOfNode, declaredBy, inferNodes, Scope } from './scope.js';
 import { worldOf } from './shapes.js';
 import type { ModelParts, Shapes } from './shapes.js';
 
@@ -43,13 +43,19 @@ export interface Cost {
 /** Counts a model whose shapes are known; weights are never read. */
 export function countCost(model: ModelParts, table: OpTable, shapes: Shapes, convention: ConventionName = 'mac'): Cost {
   const ledger: Ledger = { convention: conventions[convention], uncounted: new Set(), fixed: new Set() };
-  const scope = new Scope(worldOf(model, table), undefined, (inner, graph) => {
+  const countGraph = (inner: Scope, graph: Graph): number => {
     inferNodes(inner, graph.nodes, declaredBy(graph));
     return total(inner, graph.nodes, ledger);
-  });
-  for (const [name, type] of shapes.types) scope.types.set(name, type);
-  for (const [name, value] of shapes.values) scope.values.set(name, value);
-  addConstants(scope, model.graph);
+  };
+  const scope = new Scope(
+    worldOf(model, table),
+    undefined,
+    countGraph,
+    // the casts: counting writes no types, and of values only decoded constants, which are a memo
+    shapes.types as Map<string, ValueType>,
+    shapes.values as Map<string, PartialValue>,
+  );
+  for (const [name, tensor] of model.graph.initializers) scope.constants.set(name, tensor);
   const constants = new ConstantCount();
   const nodes: NodeCost[] = [];
   let macs = 0;
@@ -63,10 +69,16 @@ export function countCost(model: ModelParts, table: OpTable, shapes: Shapes, con
     }
     const cost = countNode(scope, node, ledger);
     macs += cost.macs;
-    const outputShape = scope.outputShape(0);
     const params = constants.ownedBy(node, scope);
-    const entry = { node: nameOf(node), opType: node.opType, kind: cost.kind, macs: cost.macs, params };
-    nodes.push(outputShape === undefined ? entry : { ...entry, outputShape });
+    const outputShape = scope.outputShape(0);
+    const name = nameOf(node);
+    const { opType } = node;
+    // two literals, not a spread: this loop runs for every candidate of a search
+    nodes.push(
+      outputShape === undefined
+        ? { node: name, opType, kind: cost.kind, macs: cost.macs, params }
+        : { node: name, opType, kind: cost.kind, macs: cost.macs, params, outputShape },
+    );
   }
   const size = constantsOf(model);
   return {
@@ -167,7 +179,7 @@ class ConstantCount {
       this.seen.add(name);
       if (isFloat(tensor.dataType)) params += elementCount(tensor.dims);
     }
-    for (const graph of subgraphs(node)) params += constantsOf({ graph }).params;
+    if (hasSubgraphs(node)) for (const graph of subgraphs(node)) params += constantsOf({ graph }).params;
     return params;
   }
 }
@@ -199,7 +211,7 @@ function addNode(size: Size, node: Node): void {
     const tensor = constantOfNode(node);
     if (tensor !== undefined) addTensor(size, tensor);
   }
-  for (const graph of subgraphs(node)) addGraph(size, graph);
+  if (hasSubgraphs(node)) for (const graph of subgraphs(node)) addGraph(size, graph);
 }
 
 function addTensor(size: Size, tensor: Tensor): void {

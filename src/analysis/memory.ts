@@ -1,16 +1,17 @@
 // Memory of activations: bytes alive at once when the nodes run in their order. Every output is a buffer of its own (no
 // in-place work, no aliases); constants and what subgraphs hold inside are not counted; values of unknown size count as 0.
 import type { Graph, ValueType } from '../ir/graph.js';
-import { byteLength } from '../ir/tensor.js';
-import { usedNames } from '../ir/walk.js';
+import { elementBits } from '../ir/tensor.js';
+import { hasSubgraphs, usedNames } from '../ir/walk.js';
 
 export function peakMemoryBytes(graph: Graph, types: ReadonlyMap<string, ValueType>): number {
   const last = new Map<string, number>();
   const { nodes } = graph;
-  nodes.forEach((node, i) => {
+  for (let i = 0; i < nodes.length; i++) {
+    const node = nodes[i]!;
     for (const o of node.outputs) last.set(o, i);
-    for (const name of usedNames(node)) last.set(name, i);
-  });
+    for (const name of hasSubgraphs(node) ? usedNames(node) : node.inputs) last.set(name, i);
+  }
   for (const o of graph.outputs) last.set(o.name, nodes.length);
   const dying: number[] = Array.from({ length: nodes.length + 1 }, () => 0);
   let alive = 0;
@@ -31,10 +32,10 @@ export function peakMemoryBytes(graph: Graph, types: ReadonlyMap<string, ValueTy
 
 function sizeOf(type: ValueType | undefined): number {
   if (type?.kind !== 'tensor' || type.shape === undefined) return 0;
-  const dims: number[] = [];
+  let count = 1;
   for (const d of type.shape) {
     if (typeof d !== 'number') return 0;
-    dims.push(d);
+    count *= d;
   }
-  return byteLength(type.elemType, dims);
+  return Math.ceil((count * elementBits(type.elemType)) / 8);
 }

@@ -26,8 +26,8 @@ const NO_NODE: Node = { name: '', opType: '', domain: '', inputs: [], outputs: [
  * because a search asks for shapes hundreds of times a second.
  */
 export class Scope implements CostContext {
-  readonly types = new Map<string, ValueType>();
-  readonly values = new Map<string, PartialValue>();
+  readonly types: Map<string, ValueType>;
+  readonly values: Map<string, PartialValue>;
   readonly constants = new Map<string, Tensor>();
   node: Node = NO_NODE;
   opset = 1;
@@ -41,10 +41,18 @@ export class Scope implements CostContext {
   readonly parent: Scope | undefined;
   private readonly countGraph: (scope: Scope, graph: Graph) => number;
 
-  constructor(world: World, parent: Scope | undefined, countGraph: (scope: Scope, graph: Graph) => number = () => 0) {
+  constructor(
+    world: World,
+    parent: Scope | undefined,
+    countGraph: (scope: Scope, graph: Graph) => number = () => 0,
+    types = new Map<string, ValueType>(),
+    values = new Map<string, PartialValue>(),
+  ) {
     this.world = world;
     this.parent = parent;
     this.countGraph = countGraph;
+    this.types = types;
+    this.values = values;
   }
 
   enter(node: Node): void {

@@ -22,6 +22,13 @@ export function indexGraph(graph: Graph): GraphIndex {
   return { producer, consumers };
 }
 
+/** Whether a node has any: cheaper than listing them. */
+export function hasSubgraphs(node: Node): boolean {
+  if (node.attributes.size === 0) return false;
+  for (const a of node.attributes.values()) if (a.kind === 'graph' || a.kind === 'graphs') return true;
+  return false;
+}
+
 export function subgraphs(node: Node): Graph[] {
   const found: Graph[] = [];
   for (const a of node.attributes.values()) {
