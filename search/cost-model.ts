@@ -18,7 +18,8 @@ export interface CostTerm {
 
 export interface CostModel {
   readonly terms: readonly CostTerm[];
-  readonly stages: number;
+  /** Spatial size (height x width) of each stage, where known, descending. */
+  readonly resolutions: readonly number[];
   /** What the whole network costs when group g has lost `removed[g]` units. */
   value(removed: ArrayLike<number>): number;
   /** How the cost changes when group g goes from `removed[g]` to `to` units lost, the others staying. */
@@ -27,8 +28,12 @@ export interface CostModel {
   byStage(removed: ArrayLike<number>): Float64Array;
 }
 
-export function costModelOf(terms: readonly CostTerm[], groups: number): CostModel {
-  const stages = terms.reduce((most, t) => Math.max(most, t.stage + 1), 0);
+export function costModelOf(
+  terms: readonly CostTerm[],
+  groups: number,
+  resolutions: readonly number[] = [1],
+): CostModel {
+  const stages = terms.reduce((most, t) => Math.max(most, t.stage + 1), resolutions.length);
   const touching: number[][] = Array.from({ length: groups }, () => []);
   terms.forEach((term, i) => {
     const touched = new Set([...term.output, ...term.summed].map((s) => s.group));
@@ -36,7 +41,7 @@ export function costModelOf(terms: readonly CostTerm[], groups: number): CostMod
   });
   return {
     terms,
-    stages,
+    resolutions,
     value: (removed) => terms.reduce((sum, t) => sum + costOf(t, removed, -1, 0), 0),
     change(removed, group, to) {
       let sum = 0;
@@ -138,7 +143,7 @@ export function costModel(analysis: Analysis, kind: 'macs' | 'params'): CostMode
   }));
   // What belongs to no node that shrinks (subgraphs, functions) is a constant.
   const constant: CostTerm = { base: rest, output: [], summed: [], stage: 0 };
-  return costModelOf(Math.abs(rest) > 0 ? [constant, ...terms] : terms, groups.length);
+  return costModelOf(Math.abs(rest) > 0 ? [constant, ...terms] : terms, groups.length, sizesDescending);
 }
 
 function costOf(term: CostTerm, removed: ArrayLike<number>, group: number, to: number): number {
