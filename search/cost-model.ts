@@ -3,6 +3,7 @@
 // the search uses it to choose, and counts the chosen candidate for real.
 import type { Analysis } from '../src/analysis/analyse.js';
 import { attrInt, type Node } from '../src/ir/graph.js';
+import { OPERATOR_CLASSES, operatorGraph, type OperatorClass } from '../src/predictor/graf.js';
 import type { Labels } from '../src/ops/op.js';
 
 /** 1 - sum of slope x units lost. */
@@ -14,6 +15,8 @@ export interface CostTerm {
   readonly summed: Share;
   /** Index into the stages: nodes of equal spatial resolution, largest first. */
   readonly stage: number;
+  /** Class of the operator, for signals. */
+  readonly kind?: OperatorClass;
 }
 
 export interface CostModel {
@@ -24,6 +27,7 @@ export interface CostModel {
   value(removed: ArrayLike<number>): number;
   /** How the cost changes when group g goes from `removed[g]` to `to` units lost, the others staying. */
   change(removed: ArrayLike<number>, group: number, to: number): number;
+  termValue(term: CostTerm, removed: ArrayLike<number>): number;
   /** Cost by stage. */
   byStage(removed: ArrayLike<number>): Float64Array;
 }
@@ -51,6 +55,7 @@ export function costModelOf(
       }
       return sum;
     },
+    termValue: (term, removed) => costOf(term, removed, -1, 0),
     byStage(removed) {
       const found = new Float64Array(stages);
       for (const t of terms) found[t.stage]! += costOf(t, removed, -1, 0);
@@ -120,8 +125,10 @@ export function costModel(analysis: Analysis, kind: 'macs' | 'params'): CostMode
 
   const nodes = analysis.model.graph.nodes;
   const costs = new Map(analysis.cost.nodes.map((c) => [c.node, c]));
+  const operators = operatorGraph(analysis.model.graph);
+  const kinds = new Map(operators.nodes.map((n, i) => [n, OPERATOR_CLASSES[operators.classes[i]!]]));
   const spatial: number[] = [];
-  const found: { base: number; output: Share; summed: Share; spatial: number }[] = [];
+  const found: { base: number; output: Share; summed: Share; spatial: number; kind: OperatorClass | undefined }[] = [];
   for (const node of nodes) {
     const cost = costs.get(node.name) ?? costs.get(node.outputs[0] ?? '');
     const base = cost?.[kind] ?? 0;
@@ -131,15 +138,16 @@ export function costModel(analysis: Analysis, kind: 'macs' | 'params'): CostMode
     const output = byElements(labels.get(node.outputs[0] ?? ''));
     const contracts = cost.macs > 0 ? summedAxis(node, (name) => labels.get(name)) : undefined;
     const summed = contracts === undefined ? [] : byAxis(labels.get(contracts.value), contracts.axis);
-    found.push({ base, output, summed, spatial: size });
+    found.push({ base, output, summed, spatial: size, kind: kinds.get(node) });
   }
   const sizesDescending = [...new Set(spatial)].sort((a, b) => b - a);
   const rest = analysis.cost[kind] - found.reduce((sum, t) => sum + t.base, 0);
-  const terms = found.map(({ base, output, summed, spatial: s }) => ({
+  const terms = found.map(({ base, output, summed, spatial: s, kind }): CostTerm => ({
     base,
     output,
     summed,
     stage: sizesDescending.indexOf(s),
+    ...(kind === undefined ? {} : { kind }),
   }));
   // What belongs to no node that shrinks (subgraphs, functions) is a constant.
   const constant: CostTerm = { base: rest, output: [], summed: [], stage: 0 };

@@ -19,32 +19,48 @@ export function cubicSchedule(from: number, to: number, t: number, steps: number
   return to + (from - to) * left ** 3;
 }
 
+/** Never above `budget`, when that can be reached. */
+export interface Limit {
+  readonly cost: CostModel;
+  readonly budget: number;
+}
+
 export interface AllocationOptions {
   readonly groups: readonly GroupChoice[];
-  readonly cost: CostModel;
-  /** Never above it, when it can be reached. */
-  readonly budget: number;
+  /** All of them hold at the end; where several are broken, the first in the list is mended first. */
+  readonly limits: readonly Limit[];
   /** Units already removed; none otherwise. */
   readonly start?: ArrayLike<number>;
   /** Multiplies the loss of each group, to explore; 1 otherwise. */
   readonly weights?: ArrayLike<number>;
 }
 
-/** Units to remove by group, in the order of `groups`. Cuts until the budget holds, then gives back what fits. */
+interface Step {
+  readonly group: number;
+  readonly to: number;
+  readonly price: number;
+}
+
+/** Units to remove by group, in the order of `groups`. Cuts until the limits hold, then gives back what fits. */
 export function allocate(options: AllocationOptions): Int32Array {
   const removed = Int32Array.from(options.start ?? options.groups.map(() => 0));
-  cutTo(options, removed);
+  const hulls = options.groups.map((g) => lowerHull(g));
+  for (const limit of options.limits) cutTo(options, limit, hulls, removed);
   fillUp(options, removed);
   return removed;
 }
 
 /** The step with the least loss per cost saved, over all groups and all allowed depths, until the budget holds. */
-function cutTo(options: AllocationOptions, removed: Int32Array): void {
-  const { groups, cost, budget } = options;
-  const hulls = groups.map((g) => lowerHull(g));
+function cutTo(
+  options: AllocationOptions,
+  { cost, budget }: Limit,
+  hulls: readonly (readonly number[])[],
+  removed: Int32Array,
+): void {
+  const { groups } = options;
   let value = cost.value(removed);
   while (value > budget) {
-    let best: { group: number; to: number; change: number; price: number } | undefined;
+    let best: Step | undefined;
     for (let g = 0; g < groups.length; g++) {
       const group = groups[g]!;
       const at = removed[g]!;
@@ -54,30 +70,31 @@ function cutTo(options: AllocationOptions, removed: Int32Array): void {
       if (to === undefined) continue;
       const change = cost.change(removed, g, to);
       if (change >= 0) continue;
-      const loss = Math.max(0, group.losses[to]! - group.losses[at]!) * (options.weights?.[g] ?? 1);
-      const price = loss / -change;
-      if (best === undefined || price < best.price) best = { group: g, to, change, price };
+      const price = (Math.max(0, group.losses[to]! - group.losses[at]!) * (options.weights?.[g] ?? 1)) / -change;
+      if (best === undefined || price < best.price) best = { group: g, to, price };
     }
     if (best === undefined) return;
     // No further along the edge than needed: the first allowed step that meets the budget.
-    const group = groups[best.group]!;
-    const at = removed[best.group]!;
-    const enough = group.steps.find(
-      (k) => k > at && k < best.to && value + cost.change(removed, best.group, k) <= budget,
+    const { group, to: corner } = best;
+    const at = removed[group]!;
+    const enough = groups[group]!.steps.find(
+      (k) => k > at && k < corner && value + cost.change(removed, group, k) <= budget,
     );
-    const to = enough ?? best.to;
-    value += cost.change(removed, best.group, to);
-    removed[best.group] = to;
+    const to = enough ?? corner;
+    value += cost.change(removed, group, to);
+    removed[group] = to;
   }
 }
 
-/** Gives units back, most loss regained per cost first, while the budget holds. */
+/** Gives units back, most loss regained per cost of the first limit first, while all limits hold. */
 function fillUp(options: AllocationOptions, removed: Int32Array): void {
-  const { groups, cost, budget } = options;
-  let value = cost.value(removed);
-  if (value > budget) return;
+  const { groups, limits } = options;
+  const first = limits[0];
+  if (first === undefined) return;
+  const room = limits.map((l) => l.budget - l.cost.value(removed));
+  if (room.some((r) => r < 0)) return;
   for (;;) {
-    let best: { group: number; to: number; change: number; price: number } | undefined;
+    let best: Step | undefined;
     for (let g = 0; g < groups.length; g++) {
       const group = groups[g]!;
       const at = removed[g]!;
@@ -85,16 +102,15 @@ function fillUp(options: AllocationOptions, removed: Int32Array): void {
       for (let s = group.steps.length - 1; s >= 0; s--) {
         const to = group.steps[s]!;
         if (to >= at) continue;
-        const change = cost.change(removed, g, to);
-        if (value + change > budget) break;
+        if (limits.some((l, i) => l.cost.change(removed, g, to) > room[i]!)) break;
         const gain = (group.losses[at]! - group.losses[to]!) * (options.weights?.[g] ?? 1);
-        const price = gain / Math.max(change, 1e-9);
-        if (gain >= 0 && (best === undefined || price > best.price)) best = { group: g, to, change, price };
+        const price = gain / Math.max(first.cost.change(removed, g, to), 1e-9);
+        if (gain >= 0 && (best === undefined || price > best.price)) best = { group: g, to, price };
       }
     }
     if (best === undefined) return;
+    for (let i = 0; i < limits.length; i++) room[i]! -= limits[i]!.cost.change(removed, best.group, best.to);
     removed[best.group] = best.to;
-    value += best.change;
   }
 }
 

@@ -120,7 +120,8 @@ function checkDead(analysis: Analysis, dead: DeadUnits): void {
     const group = groups.get(id);
     if (group === undefined) throw new PareError(`prune-channels: there is no group "${id}" in this network`);
     const wrong = units.find((u) => u >= group.size);
-    if (wrong !== undefined) throw new PareError(`prune-channels: group "${id}" has ${group.size} units, not unit ${wrong}`);
+    if (wrong !== undefined)
+      throw new PareError(`prune-channels: group "${id}" has ${group.size} units, not unit ${wrong}`);
     if (units.length >= group.size) throw new PareError(`prune-channels: group "${id}" must keep at least one unit`);
   }
 }

@@ -12,7 +12,8 @@ import type { Mutation, MutationContext } from './mutation.js';
 export function pruneChannels(surgery: Pick<Surgery, 'prune'>): Mutation {
   return {
     name: PRUNE_CHANNELS,
-    summary: 'removes the least important channels, neurons or heads of one group, with everything that belongs to them',
+    summary:
+      'removes the least important channels, neurons or heads of one group, with everything that belongs to them',
     law: 'masked',
     propose(context: MutationContext, rng: Rng): Json | undefined {
       const groups = openGroups(context.analysis, context.ignore);

@@ -46,7 +46,7 @@ describe('allocation', () => {
   test('keeps the budget whenever it can be kept, only takes allowed steps, and nothing more fits', () => {
     fc.assert(
       fc.property(arbitrary, ({ cost, groups, budget }) => {
-        const removed = allocate({ cost, groups, budget });
+        const removed = allocate({ groups, limits: [{ cost, budget }] });
         const least = cost.value(groups.map((g) => g.steps.at(-1)!));
         expect(groups.every((g, i) => g.steps.includes(removed[i]!))).toBe(true);
         expect(cost.value(removed)).toBeLessThanOrEqual(Math.max(budget, least) + 1e-6);
@@ -63,7 +63,7 @@ describe('allocation', () => {
   test('a step of the cost model is a difference of its values, and its stages add up', () => {
     fc.assert(
       fc.property(arbitrary, fc.nat(), ({ cost, groups, budget }, pick) => {
-        const removed = allocate({ cost, groups, budget });
+        const removed = allocate({ groups, limits: [{ cost, budget }] });
         const g = pick % groups.length;
         const to = groups[g]!.steps.at(-1)!;
         const changed = removed.with(g, to);
@@ -93,7 +93,7 @@ describe('allocation', () => {
       for (const a of groups[0]!.steps) {
         for (const b of groups[1]!.steps) if (cost.value([a, b]) <= budget) best = Math.min(best, lossOf([a, b]));
       }
-      const found = lossOf(allocate({ cost, groups, budget }));
+      const found = lossOf(allocate({ groups, limits: [{ cost, budget }] }));
       const oneStep = Math.max(...groups.map((g) => g.losses[7]! - g.losses[6]!));
       expect(found).toBeLessThanOrEqual(best + oneStep + 1e-9);
     }

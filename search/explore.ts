@@ -1,0 +1,251 @@
+// The search itself, over anything that can be assessed cheaply and measured dearly: measure some seeds, then again and again fit the
+// predictor, let NSGA-II look for the front that it foretells, and measure those that promise most hypervolume.
+import { fitBayesianRidge } from '../src/predictor/bayesian-ridge.js';
+import type { Predictor, Prediction } from '../src/predictor/predictor.js';
+import type { Rng } from '../src/rng.js';
+import { chooseByGain, type Hopeful } from './acquisition.js';
+import { priceOf, violation, type Constraints } from './constraints.js';
+import { sortNondominated, type Scored } from './dominance.js';
+import type { Candidate } from './fitness.js';
+import { genomeKey, type Genome } from './genome.js';
+import { hypervolume } from './hypervolume.js';
+import { nsga2, type Individual } from './nsga2.js';
+
+/** What a measurement at low fidelity gave. */
+export interface Evaluation {
+  readonly key: string;
+  readonly score: number;
+  /** Volatile: measured once, stored, reused. */
+  readonly latencyMs?: number;
+}
+
+export interface Measured extends Candidate {
+  readonly score: number;
+  readonly latencyMs?: number;
+}
+
+export interface ExploreOptions {
+  /** The uncut network and its score at the same fidelity. */
+  readonly base: Measured;
+  readonly seeds: readonly Genome[];
+  assess(genome: Genome): Candidate;
+  vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
+  /** Results in the order of the candidates. */
+  measure(candidates: readonly Candidate[]): Promise<readonly Evaluation[]>;
+  readonly predictor: Predictor;
+  readonly constraints: Constraints;
+  readonly rng: Rng;
+  readonly evaluations: number;
+  /** How many are measured before the predictor learns again; part of the run's definition, not of the machine. */
+  readonly batch?: number;
+  /** How many seeds are measured before the predictor is asked. */
+  readonly initial?: number;
+  readonly population?: number;
+  readonly generations?: number;
+  /** Asked between batches; true ends the search. */
+  stop?(): boolean;
+}
+
+export interface ExploreReport {
+  readonly stage: 'seeds' | 'generation' | 'measured';
+  readonly measured: readonly Measured[];
+  /** Of the measured candidates that hold the constraints. */
+  readonly hypervolume: number;
+  readonly generation: number;
+  readonly scored: number;
+}
+
+export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreReport, readonly Measured[], void> {
+  const { base, constraints, rng, predictor } = options;
+  const batch = options.batch ?? 4;
+  const price = priceOf(constraints);
+  const measured: Measured[] = [];
+  const seen = new Set<string>([base.key]);
+  let generation = 0;
+  let scored = 0;
+
+  const report = (stage: ExploreReport['stage']): ExploreReport => ({
+    stage,
+    measured: [...measured],
+    hypervolume: measuredVolume(options, measured),
+    generation,
+    scored,
+  });
+
+  const measure = async (candidates: readonly Candidate[]): Promise<void> => {
+    const results = await options.measure(candidates);
+    candidates.forEach((c, i) => {
+      seen.add(c.key);
+      const { score, latencyMs } = results[i]!;
+      measured.push(withMeasurement(c, score, latencyMs));
+    });
+  };
+
+  // Nothing below may depend on how many evaluations are allowed: a shorter run is the beginning of a longer one, so that a run
+  // that was ended by the clock can be repeated by its count.
+
+  // The first measurements spread over the seeds: the plain answers first, they are the ones to beat.
+  const assessed = unique(options.seeds.map((g) => options.assess(g))).filter((c) => !seen.has(c.key));
+  scored += assessed.length;
+  const first = Math.min(options.evaluations, options.initial ?? 2 * batch, assessed.length);
+  for (let at = 0; at < first && !(options.stop?.() ?? false); at += batch) {
+    await measure(assessed.slice(at, Math.min(first, at + batch)));
+    yield report('seeds');
+  }
+
+  let parents: readonly Genome[] = options.seeds;
+  for (let round = 1; measured.length < options.evaluations && !(options.stop?.() ?? false); round++) {
+    await predictor.fit([base, ...measured]);
+    const latency = latencyModel(options, measured);
+    const stream = rng.fork(`round/${round}`);
+    const known = new Map<string, { candidate: Candidate; prediction: Prediction }>();
+
+    const score = async (genomes: readonly Genome[]): Promise<Scored[]> => {
+      const candidates = genomes.map((g) => options.assess(g));
+      const predictions = await predictor.predict(candidates);
+      scored += candidates.length;
+      return candidates.map((candidate, i) => {
+        const prediction = predictions[i]!;
+        known.set(candidate.key, { candidate, prediction });
+        const figures = { ...costsOf(candidate), latencyMs: latency(candidate), score: prediction.mean };
+        return {
+          objectives: [-prediction.mean, figures[price]],
+          // A candidate that may well hold the lowest score is not ruled out by its mean.
+          violation: violation(constraints, { ...figures, score: prediction.mean + prediction.deviation }),
+        };
+      });
+    };
+
+    let last: readonly Individual<Genome>[] = [];
+    const run = nsga2<Genome>({
+      seeds: [...measured.map((m) => m.genome), ...parents],
+      size: options.population ?? 32,
+      generations: options.generations ?? 8,
+      rng: stream,
+      key: genomeKey,
+      score,
+      vary: (a, b, r) => options.vary(a, b, r),
+      reference: referenceOf(options, measured),
+    });
+    for await (const g of run) {
+      last = g.population;
+      generation++;
+      yield report('generation');
+    }
+    parents = last.map((x) => x.genome);
+
+    const hopefuls = [...known.values()].filter(({ candidate }) => !seen.has(candidate.key));
+    const feasible = hopefuls.filter(
+      ({ candidate, prediction }) =>
+        violation(constraints, {
+          ...costsOf(candidate),
+          latencyMs: latency(candidate) * 0.97,
+          score: prediction.mean + 2 * prediction.deviation,
+        }) === 0,
+    );
+    const open = feasible.length > 0 ? feasible : hopefuls;
+    if (open.length === 0) return measured;
+    const chosen = chooseByGain(
+      open.map(({ candidate, prediction }): Hopeful => ({
+        ...prediction,
+        known: [{ ...costsOf(candidate), latencyMs: latency(candidate) }[price]],
+      })),
+      {
+        count: Math.min(batch, options.evaluations - measured.length),
+        measured: measured.filter((m) => violation(constraints, m) === 0).map((m) => pointOf(m, options)),
+        reference: referenceOf(options, measured),
+        rng: stream.fork('gain'),
+      },
+    );
+    await measure(chosen.map((i) => open[i]!.candidate));
+    yield report('measured');
+  }
+  await predictor.fit([base, ...measured]);
+  return measured;
+}
+
+/** Those of the first front that hold the constraints, by price; the least violating one when none does. */
+export function measuredFront(constraints: Constraints, measured: readonly Measured[]): Measured[] {
+  const price = priceOf(constraints);
+  const scored = measured.map((m): Scored => ({
+    objectives: [-m.score, m[price] ?? m.macs],
+    violation: violation(constraints, m),
+  }));
+  const front = (sortNondominated(scored)[0] ?? []).map((i) => measured[i]!);
+  return front.toSorted((a, b) => (b[price] ?? b.macs) - (a[price] ?? a.macs) || (a.key < b.key ? -1 : 1));
+}
+
+/** A measured candidate; the graph stays lazy. */
+export function withMeasurement(candidate: Candidate, score: number, latencyMs?: number): Measured {
+  const { genome, key, macs, params, memoryBytes, signals } = candidate;
+  return {
+    genome,
+    key,
+    macs,
+    params,
+    memoryBytes,
+    signals,
+    get graph() {
+      return candidate.graph;
+    },
+    score,
+    ...(latencyMs === undefined ? {} : { latencyMs }),
+  };
+}
+
+function costsOf({ macs, params, memoryBytes }: Candidate): { macs: number; params: number; memoryBytes: number } {
+  return { macs, params, memoryBytes };
+}
+
+function pointOf(m: Measured, { constraints }: ExploreOptions): number[] {
+  return [-m.score, m[priceOf(constraints)] ?? m.macs];
+}
+
+/**
+ * Beyond it nothing counts: the price of the original, and a score as far again below the best measured one as that is below the
+ * original. So a gain in score at the budget weighs as much as a saving below it.
+ */
+function referenceOf(options: ExploreOptions, measured: readonly Measured[]): number[] {
+  const { base, constraints } = options;
+  const feasible = measured.filter((m) => violation(constraints, m) === 0);
+  const best = Math.max(...(feasible.length > 0 ? feasible : measured).map((m) => m.score));
+  const drop = Math.max(base.score - best, 0.01 * Math.abs(base.score), 1e-6);
+  const worst = constraints.minScore ?? base.score - 3 * drop;
+  return [-worst, (base[priceOf(constraints)] ?? base.macs) * 1.0001];
+}
+
+function measuredVolume(options: ExploreOptions, measured: readonly Measured[]): number {
+  if (measured.length === 0) return 0;
+  const { base, constraints } = options;
+  const price = base[priceOf(constraints)] ?? base.macs;
+  const points = measured.filter((m) => violation(constraints, m) === 0).map((m) => pointOf(m, options));
+  // In shares of the original's price and of its score: comparable along the run.
+  return hypervolume(
+    points.map((p) => [p[0]! / Math.abs(base.score || 1), p[1]! / price]),
+    [0, 1],
+  );
+}
+
+/** Latency of a candidate from those measured so far: log-linear in its MACs, by stage; proportional to MACs before that. */
+function latencyModel(options: ExploreOptions, measured: readonly Measured[]): (c: Candidate) => number {
+  const { base } = options;
+  const samples = [base, ...measured].filter((m) => m.latencyMs !== undefined);
+  const row = (c: Candidate): number[] => {
+    const own = [Math.log(c.macs / base.macs + 1e-9)];
+    for (const [name, value] of c.signals) if (name.startsWith('macs:stage/')) own.push(value);
+    return own;
+  };
+  if (samples.length < 3) {
+    const whole = base.latencyMs ?? 1;
+    return (c) => (whole * c.macs) / base.macs;
+  }
+  const fitted = fitBayesianRidge(
+    samples.map(row),
+    samples.map((m) => Math.log(m.latencyMs!)),
+  );
+  return (c) => Math.exp(fitted.predict(row(c)).mean);
+}
+
+function unique(candidates: readonly Candidate[]): Candidate[] {
+  return [...new Map(candidates.map((c) => [c.key, c])).values()];
+}

@@ -1,0 +1,175 @@
+// Turns genomes into candidates: exact costs, and the cheap signals from which a predictor foretells the score.
+import type { Analysis } from '../src/analysis/analyse.js';
+import type { ChannelGroup } from '../src/analysis/groups.js';
+import type { Graph } from '../src/ir/graph.js';
+import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
+import type { PredictorInput } from '../src/predictor/predictor.js';
+import { costModel, type CostModel } from './cost-model.js';
+import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
+import { deadUnits, removalOf, type Removal } from './mutations/prune-channels.js';
+import { allowedSteps, type GroupChoice } from './progressive.js';
+import { openGroups, type Replayer } from './replay.js';
+
+/** What is known of a genome without running it. */
+export interface Candidate extends PredictorInput {
+  readonly genome: Genome;
+  readonly key: string;
+  readonly macs: number;
+  readonly params: number;
+  readonly memoryBytes: number;
+}
+
+export interface GroupLandscape extends GroupChoice {
+  readonly removal: Removal;
+  /** Index into the resolutions of the base network. */
+  readonly stage: number;
+}
+
+/** What can be cut after some structural edits, and what that is expected to cost. */
+export interface Landscape {
+  readonly structure: Genome;
+  readonly analysis: Analysis;
+  /** One entry a group of the analysis, in graph order; closed groups only allow step 0. */
+  readonly groups: readonly GroupLandscape[];
+  readonly macs: CostModel;
+  readonly params: CostModel;
+}
+
+export interface Fitness {
+  readonly base: Landscape;
+  landscape(structure: Genome): Landscape;
+  /** How many units each group has lost, in the order of the landscape's groups. */
+  removed(genome: Genome, landscape: Landscape): Int32Array;
+  /** The genome that removes so many units of each group, least important first. */
+  genome(landscape: Landscape, removed: ArrayLike<number>): Genome;
+  assess(genome: Genome): Candidate;
+}
+
+export interface FitnessOptions {
+  /** Expected losses of a group by units removed; what calibration (or the weights) said of it otherwise. */
+  readonly losses?: (group: ChannelGroup, removal: Removal) => ArrayLike<number>;
+}
+
+export function createFitness(replayer: Replayer, options: FitnessOptions = {}): Fitness {
+  const { base: analysis, options: rules } = replayer;
+  const landscapes = new Map<string, { landscape: Landscape; structural: ReadonlyMap<string, number> }>();
+  const structural = rules.mutations.filter((m) => m.name !== PRUNE_CHANNELS).map((m) => m.name);
+
+  const survey = (structure: Genome): { landscape: Landscape; structural: ReadonlyMap<string, number> } => {
+    const key = genomeKey(structure);
+    const known = landscapes.get(key);
+    if (known !== undefined) return known;
+    const here = replayer.structure(structure);
+    const macs = costModel(here, 'macs');
+    const stages = stagesOf(here, macs, landscapes.get('[]')?.landscape.macs ?? macs);
+    const open = new Set(openGroups(here, rules.ignore).map((g) => g.id));
+    const groups = here.groups.groups.map((group, g): GroupLandscape => {
+      const steps = open.has(group.id) ? allowedSteps(group.size, rules.roundTo, rules.maxRatio) : [0];
+      const removal = steps.length > 1 ? removalOf(group, replayer.context(here)) : { order: [], losses: [0] };
+      const losses = steps.length > 1 ? (options.losses?.(group, removal) ?? removal.losses) : [0];
+      return { id: group.id, size: group.size, steps, losses, removal, stage: stages[g]! };
+    });
+    const landscape: Landscape = { structure, analysis: here, groups, macs, params: costModel(here, 'params') };
+    const made = { landscape, structural: structuralFeatures(operatorGraph(here.model.graph)) };
+    landscapes.set(key, made);
+    // Never the base, which comes first.
+    if (landscapes.size > 65) landscapes.delete([...landscapes.keys()][1]!);
+    return made;
+  };
+
+  const base = survey([]).landscape;
+
+  const removedOf = (genome: Genome, landscape: Landscape): Int32Array => {
+    const { dead } = partsOf(genome);
+    return Int32Array.from(landscape.groups, (g) => Math.min(dead.get(g.id)?.length ?? 0, g.steps.at(-1)!));
+  };
+
+  return {
+    base,
+    landscape: (structure) => survey(structure).landscape,
+    removed: removedOf,
+    genome: (landscape, removed) =>
+      genomeOf(landscape.structure, new Map(landscape.groups.map((g, i) => [g.id, deadUnits(g.removal, removed[i]!)]))),
+    assess(genome) {
+      const { structure, dead } = partsOf(genome);
+      const { landscape, structural: features } = survey(structure);
+      const model = replayer.replay(genome);
+      const cost = rules.surgery.count(model);
+      const removed = Int32Array.from(landscape.groups, (g) => dead.get(g.id)?.length ?? 0);
+      const signals = new Map<string, number>();
+      lossSignals(signals, landscape, removed, base);
+      signals.set('macs', cost.macs / analysis.cost.macs);
+      signals.set('params', cost.params / analysis.cost.params);
+      signals.set('memory', cost.peakMemoryBytes / analysis.cost.peakMemoryBytes);
+      for (const name of structural) {
+        signals.set(`edits:${name}`, structure.filter((e) => e.mutation === name).length);
+      }
+      for (const [name, value] of features) signals.set(name, value);
+      macsByClass(signals, landscape, removed, analysis.cost.macs);
+      return {
+        genome,
+        key: genomeKey(genome),
+        macs: cost.macs,
+        params: cost.params,
+        memoryBytes: cost.peakMemoryBytes,
+        signals,
+        // Made anew when asked for: thousands of candidates would fill the memory.
+        get graph(): Graph {
+          return replayer.replay(genome).graph;
+        },
+      };
+    },
+  };
+}
+
+/** Expected loss in all, at worst, by stage; MACs by stage; how many groups were touched and how deeply. */
+function lossSignals(signals: Map<string, number>, landscape: Landscape, removed: Int32Array, base: Landscape): void {
+  const stages = base.macs.resolutions.length;
+  const lossByStage = new Float64Array(stages);
+  let total = 0;
+  let squares = 0;
+  let worst = 0;
+  let touched = 0;
+  landscape.groups.forEach((g, i) => {
+    const loss = removed[i]! === 0 ? 0 : (g.losses[removed[i]!] ?? 1);
+    total += loss;
+    squares += loss * loss;
+    worst = Math.max(worst, loss);
+    lossByStage[g.stage]! += loss;
+    if (removed[i]! > 0) touched++;
+  });
+  signals.set('loss', total);
+  signals.set('loss:rms', Math.sqrt(squares));
+  signals.set('loss:worst', worst);
+  signals.set('groups:cut', touched / Math.max(1, landscape.groups.length));
+  const macs = landscape.macs.byStage(removed);
+  const whole = base.macs.value(base.groups.map(() => 0));
+  base.macs.resolutions.forEach((resolution, s) => {
+    signals.set(`loss:stage/${s}`, lossByStage[s]!);
+    const here = landscape.macs.resolutions.indexOf(resolution);
+    signals.set(`macs:stage/${s}`, here < 0 ? 0 : macs[here]! / whole);
+  });
+}
+
+function macsByClass(signals: Map<string, number>, landscape: Landscape, removed: Int32Array, whole: number): void {
+  const sums = new Float64Array(OPERATOR_CLASSES.length);
+  for (const term of landscape.macs.terms) {
+    if (term.kind === undefined) continue;
+    sums[OPERATOR_CLASSES.indexOf(term.kind)]! += landscape.macs.termValue(term, removed);
+  }
+  OPERATOR_CLASSES.forEach((name, c) => {
+    if (name === 'conv' || name === 'pointwise' || name === 'depthwise' || name === 'other') {
+      signals.set(`graf:macs:${name}`, sums[c]! / whole);
+    }
+  });
+}
+
+/** The stage of each group: the one where most of its MACs are, by resolution, numbered as in the base network. */
+function stagesOf(analysis: Analysis, macs: CostModel, base: CostModel): number[] {
+  const weight = analysis.groups.groups.map(() => new Float64Array(base.resolutions.length));
+  for (const term of macs.terms) {
+    const stage = Math.max(0, base.resolutions.indexOf(macs.resolutions[term.stage] ?? 1));
+    for (const s of [...term.output, ...term.summed]) weight[s.group]![stage]! += term.base * s.slope;
+  }
+  return weight.map((w) => w.reduce((best, x, i) => (x > w[best]! ? i : best), 0));
+}

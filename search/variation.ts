@@ -1,0 +1,170 @@
+// How candidates come to be: seeds along the cubic schedule, crossover of two genomes, mutation of widths and structure. Every child
+// is fitted to a target cost, so that the search spends its time where the budget is.
+import { PareError } from '../src/errors.js';
+import type { Rng } from '../src/rng.js';
+import type { CostModel } from './cost-model.js';
+import type { Fitness, Landscape } from './fitness.js';
+import { genomeKey, partsOf, PRUNE_CHANNELS, type Edit, type Genome } from './genome.js';
+import type { Mutation } from './mutations/mutation.js';
+import { allocate, cubicSchedule, type Limit } from './progressive.js';
+import type { Replayer } from './replay.js';
+
+/** Where candidates should lie. Shares are of the base network's cost. */
+export interface Targets {
+  /** What is spent: the cost that the main constraint limits. */
+  readonly kind: 'macs' | 'params';
+  readonly low: number;
+  readonly high: number;
+  /** Further limits that always hold, absolute. */
+  readonly macs?: number;
+  readonly params?: number;
+}
+
+export interface Variation {
+  seeds(count: number, rng: Rng): Genome[];
+  /** The plain greedy answer for a share of the cost. */
+  greedy(share: number): Genome;
+  vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
+}
+
+export function createVariation(fitness: Fitness, replayer: Replayer, targets: Targets): Variation {
+  const structural = replayer.options.mutations.filter((m) => m.name !== PRUNE_CHANNELS);
+  const costOf = (l: Landscape): CostModel => (targets.kind === 'macs' ? l.macs : l.params);
+  const whole = costOf(fitness.base).value(fitness.base.groups.map(() => 0));
+
+  const limits = (landscape: Landscape, share: number): Limit[] => {
+    const list: Limit[] = [{ cost: costOf(landscape), budget: share * whole }];
+    if (targets.macs !== undefined && targets.kind !== 'macs')
+      list.push({ cost: landscape.macs, budget: targets.macs });
+    if (targets.params !== undefined && targets.kind !== 'params') {
+      list.push({ cost: landscape.params, budget: targets.params });
+    }
+    return list;
+  };
+  const fit = (landscape: Landscape, share: number, start?: Int32Array, weights?: Float64Array): Genome =>
+    fitness.genome(
+      landscape,
+      allocate({
+        groups: landscape.groups,
+        limits: limits(landscape, share),
+        ...(start === undefined ? {} : { start }),
+        ...(weights === undefined ? {} : { weights }),
+      }),
+    );
+
+  const seeds = (count: number, rng: Rng): Genome[] => {
+    const { base } = fitness;
+    const { low, high } = targets;
+    // The greedy answer along the range, the budget first.
+    const found = Array.from({ length: 5 }, (_, i) => fit(base, high + ((low - high) * i) / 4));
+    found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
+    for (let i = found.length; i < count; i++) {
+      // Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut.
+      const stream = rng.fork(`seed/${i}`);
+      const steps = 4;
+      const goal = i % 3 === 0 ? low + (high - low) * stream.next() : high;
+      let removed = new Int32Array(base.groups.length);
+      for (let t = 1; t <= steps; t++) {
+        const weights = opinions(base, stream, 0.6);
+        const share = cubicSchedule(1, goal, t, steps);
+        removed = Int32Array.from(
+          allocate({ groups: base.groups, limits: limits(base, share), start: removed, weights }),
+        );
+      }
+      found.push(fitness.genome(base, removed));
+    }
+    return found;
+  };
+
+  const vary = (a: Genome, b: Genome, rng: Rng): Genome | undefined => {
+    const structure = crossStructure(partsOf(a).structure, partsOf(b).structure, replayer, structural, rng);
+    const landscape = fitness.landscape(structure);
+    const removed = crossWidths(fitness.removed(a, landscape), fitness.removed(b, landscape), rng);
+    const weights = opinions(landscape, rng, 0.4);
+    const target = drawTarget(targets, costOf(landscape).value(removed) / whole, rng);
+    mutateWidths(landscape, removed, rng);
+    return fit(landscape, target, removed, weights);
+  };
+
+  return { seeds, vary, greedy: (share) => fit(fitness.base, share) };
+}
+
+/** How much worse or better each group is thought to be: a factor by stage times a factor by group. */
+function opinions(landscape: Landscape, rng: Rng, strength: number): Float64Array {
+  const stages = landscape.groups.reduce((most, g) => Math.max(most, g.stage + 1), 1);
+  const byStage = Array.from({ length: stages }, () => Math.exp(strength * rng.normal()));
+  return Float64Array.from(landscape.groups, (g) => byStage[g.stage]! * Math.exp(strength * rng.normal()));
+}
+
+/** The same share of every group. */
+function evenly(landscape: Landscape, cost: CostModel, budget: number): Int32Array {
+  const at = (share: number): Int32Array =>
+    Int32Array.from(landscape.groups, (g) => g.steps.findLast((k) => k <= share * g.size) ?? 0);
+  let [low, high] = [0, 1];
+  for (let i = 0; i < 12; i++) {
+    const middle = (low + high) / 2;
+    if (cost.value(at(middle)) > budget) low = middle;
+    else high = middle;
+  }
+  return at(high);
+}
+
+/** Mostly near the parent and near the budget; now and then anywhere in the range. */
+function drawTarget(targets: Targets, parent: number, rng: Rng): number {
+  const { low, high } = targets;
+  const dice = rng.next();
+  if (dice < 0.3) return high;
+  if (dice < 0.5) return low + (high - low) * rng.next();
+  return Math.min(high, Math.max(low, parent * Math.exp(0.06 * rng.normal())));
+}
+
+/** One cut point in graph order, or a coin for each group. */
+function crossWidths(a: Int32Array, b: Int32Array, rng: Rng): Int32Array {
+  if (rng.next() < 0.5) {
+    const cut = rng.int(a.length + 1);
+    return a.map((x, i) => (i < cut ? x : b[i]!));
+  }
+  return a.map((x, i) => (rng.next() < 0.5 ? x : b[i]!));
+}
+
+/** A few groups go up or down some steps; the fit to the target then pays for it elsewhere. */
+function mutateWidths(landscape: Landscape, removed: Int32Array, rng: Rng): void {
+  const open = landscape.groups.map((_, g) => g).filter((g) => landscape.groups[g]!.steps.length > 1);
+  if (open.length === 0) return;
+  const count = 1 + rng.int(Math.max(1, Math.min(4, Math.ceil(open.length / 8))));
+  for (let i = 0; i < count; i++) {
+    const g = rng.pick(open);
+    const { steps } = landscape.groups[g]!;
+    const at = steps.findLastIndex((k) => k <= removed[g]!);
+    const reach = Math.max(1, Math.round((steps.length - 1) / 4));
+    const to = at + (1 + rng.int(reach)) * (rng.next() < 0.5 ? 1 : -1);
+    removed[g] = steps[Math.min(steps.length - 1, Math.max(0, to))]!;
+  }
+}
+
+/** Edits of both parents, each kept by a coin where only one has it; sometimes one more or one less. What does not fit is dropped. */
+function crossStructure(a: Genome, b: Genome, replayer: Replayer, mutations: readonly Mutation[], rng: Rng): Genome {
+  if (mutations.length === 0) return [];
+  const inB = new Set(b.map((e) => genomeKey([e])));
+  const inA = new Set(a.map((e) => genomeKey([e])));
+  const edits: Edit[] = a.filter((e) => inB.has(genomeKey([e])) || rng.next() < 0.5);
+  for (const e of b) if (!inA.has(genomeKey([e])) && rng.next() < 0.5) edits.push(e);
+  const dice = rng.next();
+  if (dice < 0.1 && edits.length > 0) edits.splice(rng.int(edits.length), 1);
+  let fitting = replayer.repair(edits);
+  if (dice > 0.75) {
+    const mutation = rng.pick(mutations);
+    const analysis = replayer.structure(fitting);
+    const params = mutation.propose(replayer.context(analysis), rng);
+    if (params !== undefined) {
+      try {
+        const longer = [...fitting, { mutation: mutation.name, params }];
+        replayer.structure(longer);
+        fitting = longer;
+      } catch (error) {
+        if (!(error instanceof PareError)) throw error;
+      }
+    }
+  }
+  return fitting;
+}
