@@ -210,7 +210,7 @@ function referenceOf(options: ExploreOptions, measured: readonly Measured[]): nu
   const feasible = measured.filter((m) => violation(constraints, m) === 0);
   const best = Math.max(...(feasible.length > 0 ? feasible : measured).map((m) => m.score));
   const drop = Math.max(base.score - best, 0.01 * Math.abs(base.score), 1e-6);
-  const worst = constraints.minScore ?? base.score - 3 * drop;
+  const worst = constraints.minScore ?? base.score - 2 * drop;
   return [-worst, (base[priceOf(constraints)] ?? base.macs) * 1.0001];
 }
 

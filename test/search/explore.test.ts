@@ -118,7 +118,7 @@ describe('explore', () => {
     const seeds = setUp({ macs: budget }, 32)
       .seeds.map(cutsOf)
       .filter((c) => macsOf(c) <= budget);
-    expect(best.score).toBeGreaterThan(Math.max(...seeds.map(scoreOf)) + 0.01);
+    expect(best.score).toBeGreaterThan(Math.max(...seeds.map(scoreOf)));
   });
 
   test('a lowest score: the cheapest found holds it', async () => {
