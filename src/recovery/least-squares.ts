@@ -1,0 +1,205 @@
+// Layer-by-layer reconstruction: every layer of the pruned network is refitted, in topological order, so that fed the *pruned*
+// network's activations it gives the *original* network's output there. Ridge regression towards the weights it has.
+import type { ChannelGroups, DeadUnits } from '../analysis/groups.js';
+import type { Model } from '../ir/graph.js';
+import type { Rng } from '../rng.js';
+import type { Runtime, RuntimeTensor } from '../runtime/runtime.js';
+import { withConstants } from './constants.js';
+import { addBiases, constantReader, readLayer, writeLayer, windowsOf } from './layers.js';
+import {
+  clippedMoments,
+  drawPositions,
+  fitMoments,
+  programWeights,
+  type Collector,
+  type RawSums,
+  type TargetOptions,
+} from './moments.js';
+import { createSolver } from './solver.js';
+import { findTargets, type RefitTarget } from './targets.js';
+import { inOrder, startWalk, type Feeds, type Walk } from './walk.js';
+
+export interface RefitOptions {
+  readonly runtime: Runtime;
+  readonly rng: Rng;
+  /** Channel groups of the base and its dead units; needed wherever outputs lost channels. */
+  readonly groups?: ChannelGroups;
+  readonly dead?: DeadUnits;
+  /** Positions drawn per image (all when there are fewer). */
+  readonly positions?: number;
+  /** Share of the mean input variance. */
+  readonly ridge?: number;
+  /** Further solves in which values that the following activation cuts off may be anything below the cut. */
+  readonly clipIterations?: number;
+  /** Layers whose input is still exact are refitted as well. */
+  readonly all?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** One refitted layer: share of the target's variance that was and is left unexplained. */
+export interface RefitReport {
+  readonly layer: string;
+  readonly index: number;
+  readonly of: number;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** `feeds`: calibration batches. Deterministic; memory: the values at one cut of both networks for all batches. */
+export async function* reconstruct(
+  base: Model,
+  start: Model,
+  feeds: readonly Feeds[],
+  options: RefitOptions,
+): AsyncGenerator<RefitReport, Model> {
+  const { runtime, positions = 64, ridge = 1e-3, clipIterations = 2, signal } = options;
+  const context = {
+    base,
+    ...(options.groups === undefined ? {} : { groups: options.groups }),
+    ...(options.dead === undefined ? {} : { dead: options.dead }),
+    ...(options.all === undefined ? {} : { all: options.all }),
+  };
+  // absent biases first, then the plan on the graph that has them
+  const found = findTargets({ ...context, pruned: start }).map((t) => t.layer);
+  let pruned = addBiases(start, found);
+  const targets = findTargets({ ...context, pruned });
+  const originals = startWalk(
+    base,
+    runtime,
+    targets.map((t) => [t.layer.output, ...optional(t.other)]),
+    feeds,
+  );
+  const current = startWalk(
+    pruned,
+    runtime,
+    targets.map((t) => [t.layer.input, ...optional(t.other)]),
+    feeds,
+  );
+  for (const [index, target] of targets.entries()) {
+    signal?.throwIfAborted();
+    await originals.advance();
+    await current.advance();
+    const fit = await refitLayer(pruned, target, originals, current, {
+      runtime,
+      positions,
+      ridge,
+      clipIterations,
+      rng: options.rng,
+    });
+    if (fit === undefined) continue;
+    pruned = withConstants(pruned, fit.changes);
+    current.update(pruned);
+    yield { layer: target.layer.label, index, of: targets.length, before: fit.before, after: fit.after };
+  }
+  return pruned;
+}
+
+interface FitSettings {
+  readonly runtime: Runtime;
+  readonly rng: Rng;
+  readonly positions: number;
+  readonly ridge: number;
+  readonly clipIterations: number;
+}
+
+interface LayerFit {
+  readonly changes: ReadonlyMap<string, Float32Array>;
+  readonly before: number;
+  readonly after: number;
+}
+
+async function refitLayer(
+  model: Model,
+  target: RefitTarget,
+  originals: Walk,
+  current: Walk,
+  settings: FitSettings,
+): Promise<LayerFit | undefined> {
+  const { layer, node, other } = target;
+  const { runtime, rng } = settings;
+  if (originals.batches === 0) return undefined;
+  const x = current.value(0, layer.input);
+  const y = originals.value(0, layer.output);
+  if (!fits(target, x, y, other === undefined ? undefined : current.value(0, other))) return undefined;
+  const read = constantReader(model.graph);
+  const old = readLayer(layer, read);
+  const shape: TargetOptions = {
+    rank: y.dims.length,
+    residual: other !== undefined,
+    ...(target.keep === undefined ? {} : { keep: target.keep }),
+    ...(target.clip === undefined ? {} : { clip: target.clip }),
+  };
+  const feeds = Array.from({ length: originals.batches }, (_, b): Map<string, RuntimeTensor> => {
+    const input = current.value(b, layer.input);
+    const drawn = drawPositions(layer, node, input.dims, settings.positions, rng.fork(`${layer.output}/${b}`));
+    const own = new Map([
+      ['x', input],
+      ['xi', drawn.input],
+      ['y', originals.value(b, layer.output)],
+      ['yi', drawn.output],
+    ]);
+    if (other !== undefined) own.set('other', originals.value(b, other)).set('otherPruned', current.value(b, other));
+    return own;
+  });
+  const moments = await collect(runtime, await fitMoments(runtime, layer, node, x.dims, shape), feeds);
+  const solver = await createSolver(runtime, layer, moments.input, settings.ridge);
+  const first = await solver.solve(old, moments.cross);
+  let { affine } = first;
+  if (target.clip !== undefined && settings.clipIterations > 0) {
+    const program = await clippedMoments(runtime, layer, node, x.dims, shape);
+    try {
+      for (let i = 0; i < settings.clipIterations; i++) {
+        const w = programWeights(layer, affine.weights);
+        const b: RuntimeTensor = { dataType: 1, dims: [layer.outputs], data: Float32Array.from(affine.bias) };
+        await gather(
+          runtime,
+          program,
+          feeds.map((f) => new Map([...f, ['w', w], ['b', b]])),
+        );
+        affine = (await solver.solve(affine, program.take())).affine;
+      }
+    } finally {
+      await program.release();
+    }
+  }
+  await solver.release();
+  if (!affine.weights.every(Number.isFinite) || !affine.bias.every(Number.isFinite)) return undefined;
+  return { changes: writeLayer(layer, affine, read), before: first.before, after: first.after };
+}
+
+/** Dims of both networks' values must agree but for cut channels; a mutation may have changed more, then the layer stays. */
+function fits(target: RefitTarget, x: RuntimeTensor, y: RuntimeTensor, other: RuntimeTensor | undefined): boolean {
+  const { layer, node } = target;
+  const rank = y.dims.length;
+  const expected =
+    layer.kind === 'conv'
+      ? [x.dims[0]!, layer.outputs, ...windowsOf(node, layer.dims, x.dims).output]
+      : [...x.dims.slice(0, -1), layer.outputs];
+  const axis = layer.kind === 'conv' ? 1 : rank - 1;
+  const original = y.dims.map((d, i) => (i === axis && target.keep !== undefined ? target.keep.length : d));
+  if (expected.join() !== original.join()) return false;
+  if (layer.kind === 'conv' && x.dims[1] !== (layer.columns / layer.taps) * layer.group) return false;
+  return other === undefined || other.dims.join() === expected.join();
+}
+
+async function collect<T>(runtime: Runtime, program: Collector<T>, feeds: readonly Feeds[]): Promise<T> {
+  try {
+    await gather(runtime, program, feeds);
+    return program.take();
+  } finally {
+    await program.release();
+  }
+}
+
+async function gather<T>(runtime: Runtime, program: Collector<T>, feeds: readonly Feeds[]): Promise<void> {
+  await inOrder<RawSums>(
+    feeds.length,
+    runtime.concurrency,
+    (b) => program.run(feeds[b]!),
+    (_, sums) => program.add(sums),
+  );
+}
+
+function optional(name: string | undefined): readonly string[] {
+  return name === undefined ? [] : [name];
+}

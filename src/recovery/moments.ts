@@ -1,0 +1,370 @@
+// Second moments of a layer: the unfolded inputs at sampled positions, as rows X [samples, columns], give XᵀX, XᵀY and the
+// means. The products run in onnxruntime in float32, batch by batch; sums over batches are float64.
+import type { Node } from '../ir/graph.js';
+import { DataType } from '../ir/tensor.js';
+import { floatData, floatsOf, type Runtime, type RuntimeTensor } from '../runtime/runtime.js';
+import type { Rng } from '../rng.js';
+import { windowsOf, type Layer } from './layers.js';
+import { createProgram, type Program } from './program.js';
+
+/** Sums over `n` samples. Groups of a grouped Conv lie behind each other; columns are channel-major as in the weights. */
+export interface Moments {
+  readonly n: number;
+  /** [group, columns, columns] */
+  readonly xx: Float64Array;
+  /** [group, columns] */
+  readonly x: Float64Array;
+}
+
+export interface CrossMoments {
+  readonly n: number;
+  /** [outputs, columns]: of each output with the columns of its group. */
+  readonly xy: Float64Array;
+  readonly y: Float64Array;
+  /** Sums of squares of the targets. */
+  readonly yy: Float64Array;
+}
+
+/** Which rows of the layer's input stand for an image: the same for all images of a batch, different in every batch. */
+export interface Positions {
+  /** Conv: indices into the padded input plane, [positions, taps]; Gemm and MatMul: rows. */
+  readonly input: RuntimeTensor;
+  /** Conv: indices into the output plane; Gemm and MatMul: rows. */
+  readonly output: RuntimeTensor;
+  readonly count: number;
+}
+
+/** Draws at most `limit` positions per image (rows per batch image for Gemm and MatMul), all of them when there are no more. */
+export function drawPositions(layer: Layer, node: Node, dims: readonly number[], limit: number, rng: Rng): Positions {
+  if (layer.kind !== 'conv') {
+    const rows = dims.slice(0, -1).reduce((a, b) => a * b, 1);
+    const wanted = Math.min(rows, Math.max(1, limit) * (dims[0] ?? 1));
+    const chosen =
+      wanted === rows ? Array.from({ length: rows }, (_, i) => i) : rng.sample(rows, wanted).sort(ascending);
+    const tensor = indexTensor(chosen);
+    return { input: tensor, output: tensor, count: chosen.length };
+  }
+  const w = windowsOf(node, layer.dims, dims);
+  const total = w.output.reduce((a, b) => a * b, 1);
+  const wanted = Math.min(total, Math.max(1, limit));
+  const chosen =
+    wanted === total ? Array.from({ length: total }, (_, i) => i) : rng.sample(total, wanted).sort(ascending);
+  const padded = w.input.map((length, d) => length + w.begin[d]! + w.end[d]!);
+  const kernel = offsets(w.kernel);
+  const input = new Array<number>(chosen.length * kernel.length);
+  chosen.forEach((position, i) => {
+    const at = unravel(position, w.output);
+    kernel.forEach((tap, t) => {
+      let flat = 0;
+      for (let d = 0; d < at.length; d++) flat = flat * padded[d]! + at[d]! * w.strides[d]! + tap[d]! * w.dilations[d]!;
+      input[i * kernel.length + t] = flat;
+    });
+  });
+  return { input: indexTensor(input), output: indexTensor(chosen), count: chosen.length };
+}
+
+/** Turns batches into sums. Batches may run side by side; `add` decides the order of the sums. */
+export interface Collector<T> {
+  run(feeds: ReadonlyMap<string, RuntimeTensor>): Promise<RawSums>;
+  add(sums: RawSums): void;
+  /** The sums since the last call. */
+  take(): T;
+  release(): Promise<void>;
+}
+
+/** What one batch gave, by output name, float32. */
+export type RawSums = ReadonlyMap<string, RuntimeTensor>;
+
+/** Feeds: x, xi. */
+export function inputMoments(
+  runtime: Runtime,
+  layer: Layer,
+  node: Node,
+  dims: readonly number[],
+): Promise<Collector<Moments>> {
+  const p = createProgram();
+  emitInputMoments(p, layer, sampledRows(p, layer, node, dims));
+  return collector(runtime, layer, p, momentSums(layer));
+}
+
+export interface FitMoments {
+  readonly input: Moments;
+  readonly cross: CrossMoments;
+}
+
+export interface TargetOptions {
+  /** Rank of the output value. */
+  readonly rank: number;
+  /** The target is corrected by what another branch got wrong: y + other - otherPruned. */
+  readonly residual: boolean;
+  /** Channels of the original output that the pruned layer still has; undefined = all. */
+  readonly keep?: readonly number[];
+  /** What follows at once: values below 0 (and above `high`) do not matter. */
+  readonly clip?: { readonly high?: number };
+}
+
+/** Feeds: x, xi, y, yi and, with a residual, other and otherPruned. */
+export function fitMoments(
+  runtime: Runtime,
+  layer: Layer,
+  node: Node,
+  dims: readonly number[],
+  target: TargetOptions,
+): Promise<Collector<FitMoments>> {
+  const p = createProgram();
+  const x = sampledRows(p, layer, node, dims);
+  const { sum, other } = sampledTarget(p, layer, target);
+  const y = other === undefined ? sum : p.node('Sub', [sum, other]);
+  emitInputMoments(p, layer, x);
+  emitCrossMoments(p, layer, x, y);
+  const [input, cross] = [momentSums(layer), crossSums(layer)];
+  return collector(runtime, layer, p, {
+    add: (sums) => {
+      input.add(sums);
+      cross.add(sums);
+    },
+    take: () => ({ input: input.take(), cross: cross.take() }),
+  });
+}
+
+/**
+ * Cross moments with targets that know of the activation behind: where the original is cut off, whatever the layer now gives
+ * below the cut is right. Feeds as `fitMoments` and w [group, columns, outputs of a group] (tap-major, see `programWeights`), b [outputs].
+ */
+export function clippedMoments(
+  runtime: Runtime,
+  layer: Layer,
+  node: Node,
+  dims: readonly number[],
+  target: TargetOptions,
+): Promise<Collector<CrossMoments>> {
+  const p = createProgram();
+  const x = sampledRows(p, layer, node, dims);
+  const { sum, other } = sampledTarget(p, layer, target);
+  const w = p.input('w', layer.group === 1 ? 2 : 3);
+  const b = p.input('b', 1);
+  let now = p.node('MatMul', [x, w]);
+  if (layer.group > 1) now = ungroup(p, now, layer);
+  now = p.node('Add', [now, b]);
+  if (other !== undefined) now = p.node('Add', [now, other]);
+  const zero = p.float(0);
+  let wanted = p.node('Where', [p.node('Greater', [sum, zero]), sum, p.node('Min', [now, zero])]);
+  const high = target.clip?.high;
+  if (high !== undefined) {
+    const top = p.float(high);
+    wanted = p.node('Where', [p.node('GreaterOrEqual', [sum, top]), p.node('Max', [now, top]), wanted]);
+  }
+  const y = other === undefined ? wanted : p.node('Sub', [wanted, other]);
+  emitCrossMoments(p, layer, x, y);
+  return collector(runtime, layer, p, crossSums(layer));
+}
+
+/** Weights [outputs, columns] as the programs want them: [columns, outputs] tap-major, one matrix per group. */
+export function programWeights(layer: Layer, weights: Float64Array): RuntimeTensor {
+  const { group, columns, outputs } = layer;
+  const perGroup = outputs / group;
+  const order = tapMajor(layer);
+  const data = new Float32Array(outputs * columns);
+  for (let o = 0; o < outputs; o++) {
+    const g = Math.floor(o / perGroup);
+    for (let j = 0; j < columns; j++) {
+      data[(g * columns + j) * perGroup + (o - g * perGroup)] = weights[o * columns + order[j]!]!;
+    }
+  }
+  return floatData(group === 1 ? [columns, outputs] : [group, columns, perGroup], data);
+}
+
+/** Covariance of the columns of one group; with `centred` false plain second moments (layers without a constant term). */
+export function covariance(m: Moments, group: number, columns: number, centred: boolean): Float64Array {
+  const at = group * columns * columns;
+  const c = m.xx.slice(at, at + columns * columns);
+  const n = Math.max(1, m.n);
+  for (let i = 0; i < columns; i++) {
+    const xi = centred ? m.x[group * columns + i]! / n : 0;
+    for (let j = 0; j < columns; j++) {
+      c[i * columns + j] = c[i * columns + j]! / n - (centred ? (xi * m.x[group * columns + j]!) / n : 0);
+    }
+  }
+  return c;
+}
+
+// --- programs ----------------------------------------------------------------------------------------------------------
+
+/** X: [samples, columns], or [group, samples, columns] for grouped Convs; columns tap-major: channels lie closest together. */
+function sampledRows(p: Program, layer: Layer, node: Node, dims: readonly number[]): string {
+  let x = p.input('x', dims.length);
+  const xi = p.input('xi', 1, DataType.INT64);
+  if (layer.kind !== 'conv')
+    return p.node('Gather', [p.node('Reshape', [x, p.ints([-1, layer.columns])]), xi], { axis: 0 });
+  const w = windowsOf(node, layer.dims, dims);
+  const channels = dims[1]!;
+  if ([...w.begin, ...w.end].some((v) => v !== 0)) x = p.node('Pad', [x, p.ints([0, 0, ...w.begin, 0, 0, ...w.end])]);
+  x = p.node('Reshape', [x, p.ints([0, channels, -1])]);
+  x = p.node('Transpose', [x], { perm: [0, 2, 1] });
+  x = p.node('Gather', [x, xi], { axis: 1 });
+  if (layer.group === 1) return p.node('Reshape', [x, p.ints([-1, layer.columns])]);
+  const each = channels / layer.group;
+  x = p.node('Reshape', [x, p.ints([-1, layer.taps, layer.group, each])]);
+  x = p.node('Transpose', [x], { perm: [2, 0, 1, 3] });
+  return p.node('Reshape', [x, p.ints([layer.group, -1, layer.columns])]);
+}
+
+/** The wanted sum [samples, outputs] in front of what follows, and the other branch of the pruned network. */
+function sampledTarget(
+  p: Program,
+  layer: Layer,
+  target: TargetOptions,
+): { readonly sum: string; readonly other: string | undefined } {
+  const yi = p.input('yi', 1, DataType.INT64);
+  const keep = target.keep === undefined ? undefined : p.ints(target.keep);
+  const sample = (value: string, cut: boolean): string => {
+    if (layer.kind !== 'conv') {
+      const all = cut && keep !== undefined ? p.node('Gather', [value, keep], { axis: target.rank - 1 }) : value;
+      return p.node('Gather', [p.node('Reshape', [all, p.ints([-1, layer.outputs])]), yi], { axis: 0 });
+    }
+    const all = cut && keep !== undefined ? p.node('Gather', [value, keep], { axis: 1 }) : value;
+    const flat = p.node('Transpose', [p.node('Reshape', [all, p.ints([0, layer.outputs, -1])])], { perm: [0, 2, 1] });
+    return p.node('Reshape', [p.node('Gather', [flat, yi], { axis: 1 }), p.ints([-1, layer.outputs])]);
+  };
+  const y = sample(p.input('y', target.rank), true);
+  if (!target.residual) return { sum: y, other: undefined };
+  const original = sample(p.input('other', target.rank), true);
+  return { sum: p.node('Add', [y, original]), other: sample(p.input('otherPruned', target.rank), false) };
+}
+
+function emitInputMoments(p: Program, layer: Layer, x: string): void {
+  const grouped = layer.group > 1;
+  const xx = grouped
+    ? p.node('MatMul', [p.node('Transpose', [x], { perm: [0, 2, 1] }), x])
+    : p.node('Gemm', [x, x], { transA: 1 });
+  p.output(xx, 'xx');
+  p.output(p.node('ReduceSum', [x, p.ints([grouped ? 1 : 0])], { keepdims: 0 }), 'sx');
+  p.output(p.node('Cast', [p.node('Shape', [x])], { to: DataType.FLOAT }), 'shape');
+}
+
+function emitCrossMoments(p: Program, layer: Layer, x: string, y: string): void {
+  const zero = p.ints([0]);
+  if (layer.group === 1) p.output(p.node('Gemm', [y, x], { transA: 1 }), 'xy');
+  else {
+    const each = layer.outputs / layer.group;
+    const grouped = p.node('Transpose', [p.node('Reshape', [y, p.ints([-1, layer.group, each])])], { perm: [1, 2, 0] });
+    p.output(p.node('MatMul', [grouped, x]), 'xy');
+  }
+  p.output(p.node('ReduceSum', [y, zero], { keepdims: 0 }), 'sy');
+  p.output(p.node('ReduceSum', [p.node('Mul', [y, y]), zero], { keepdims: 0 }), 'yy');
+  p.output(p.node('Cast', [p.node('Shape', [y])], { to: DataType.FLOAT }), 'yshape');
+}
+
+function ungroup(p: Program, value: string, layer: Layer): string {
+  return p.node('Reshape', [p.node('Transpose', [value], { perm: [1, 0, 2] }), p.ints([-1, layer.outputs])]);
+}
+
+interface Sums<T> {
+  add(sums: RawSums): void;
+  take(): T;
+}
+
+/** Sums stay in the programs' column order until they are taken. */
+function momentSums(layer: Layer): Sums<Moments> {
+  const { group, columns } = layer;
+  const empty = (): Moments => ({
+    n: 0,
+    xx: new Float64Array(group * columns * columns),
+    x: new Float64Array(group * columns),
+  });
+  let sums = empty();
+  return {
+    add(raw) {
+      const shape = numbers(raw, 'shape');
+      sums = { ...sums, n: sums.n + shape[shape.length - 2]! };
+      addInto(sums.xx, numbers(raw, 'xx'));
+      addInto(sums.x, numbers(raw, 'sx'));
+    },
+    take() {
+      const order = tapMajor(layer);
+      const taken = { ...empty(), n: sums.n };
+      for (let g = 0; g < group; g++) {
+        const at = g * columns * columns;
+        for (let i = 0; i < columns; i++) {
+          const row = at + order[i]! * columns;
+          taken.x[g * columns + order[i]!] = sums.x[g * columns + i]!;
+          for (let j = 0; j < columns; j++) taken.xx[row + order[j]!] = sums.xx[at + i * columns + j]!;
+        }
+      }
+      sums = empty();
+      return taken;
+    },
+  };
+}
+
+function crossSums(layer: Layer): Sums<CrossMoments> {
+  const { outputs, columns } = layer;
+  const empty = (): CrossMoments => ({
+    n: 0,
+    xy: new Float64Array(outputs * columns),
+    y: new Float64Array(outputs),
+    yy: new Float64Array(outputs),
+  });
+  let sums = empty();
+  return {
+    add(raw) {
+      sums = { ...sums, n: sums.n + numbers(raw, 'yshape')[0]! };
+      addInto(sums.xy, numbers(raw, 'xy'));
+      addInto(sums.y, numbers(raw, 'sy'));
+      addInto(sums.yy, numbers(raw, 'yy'));
+    },
+    take() {
+      const order = tapMajor(layer);
+      const taken = { ...sums, xy: new Float64Array(outputs * columns) };
+      for (let o = 0; o < outputs; o++) {
+        for (let j = 0; j < columns; j++) taken.xy[o * columns + order[j]!] = sums.xy[o * columns + j]!;
+      }
+      sums = empty();
+      return taken;
+    },
+  };
+}
+
+async function collector<T>(runtime: Runtime, layer: Layer, p: Program, sums: Sums<T>): Promise<Collector<T>> {
+  const session = await runtime.load(p.model(), { label: `the moments of ${layer.label}` });
+  return { run: (feeds) => session.run(feeds), add: sums.add, take: sums.take, release: () => session.release() };
+}
+
+function numbers(raw: RawSums, name: string): Float32Array {
+  const tensor = raw.get(name);
+  if (tensor === undefined) throw new Error(`a program gave no "${name}"`);
+  return floatsOf(tensor);
+}
+
+/** Column of the weights (channel-major) behind column j of the programs (tap-major). */
+function tapMajor(layer: Layer): Int32Array {
+  const { taps, columns } = layer;
+  const channels = columns / taps;
+  return Int32Array.from({ length: columns }, (_, j) => (j % channels) * taps + Math.floor(j / channels));
+}
+
+function offsets(kernel: readonly number[]): number[][] {
+  return Array.from({ length: kernel.reduce((a, b) => a * b, 1) }, (_, t) => unravel(t, kernel));
+}
+
+function unravel(flat: number, dims: readonly number[]): number[] {
+  const at = new Array<number>(dims.length);
+  let rest = flat;
+  for (let d = dims.length - 1; d >= 0; d--) {
+    at[d] = rest % dims[d]!;
+    rest = Math.floor(rest / dims[d]!);
+  }
+  return at;
+}
+
+function indexTensor(values: readonly number[]): RuntimeTensor {
+  return { dataType: DataType.INT64, dims: [values.length], data: BigInt64Array.from(values, BigInt) };
+}
+
+function addInto(into: Float64Array, more: Float32Array): void {
+  for (let i = 0; i < into.length; i++) into[i] = into[i]! + more[i]!;
+}
+
+function ascending(a: number, b: number): number {
+  return a - b;
+}

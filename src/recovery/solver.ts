@@ -1,0 +1,132 @@
+// Ridge regression of one layer from its moments: Cholesky in this thread up to 1,200 columns, above that conjugate gradients
+// whose products run in onnxruntime.
+import type { Runtime } from '../runtime/runtime.js';
+import type { Affine, Layer } from './layers.js';
+import { conjugateGradient, multiplyTransposed, ridgedCholesky, solveRows } from './linear-algebra.js';
+import { covariance, type CrossMoments, type Moments } from './moments.js';
+import { createProgram } from './program.js';
+
+export interface Fit {
+  readonly affine: Affine;
+  /** Share of the targets' variance that the start and the result leave unexplained on these samples. */
+  readonly before: number;
+  readonly after: number;
+}
+
+export interface Solver {
+  /** The map nearest to `from` (ridge) that explains the targets. */
+  solve(from: Affine, cross: CrossMoments): Promise<Fit>;
+  release(): Promise<void>;
+}
+
+const DIRECT = 1200;
+
+/** A symmetric matrix C: products with rows, and solves with C + ridge. */
+interface System {
+  readonly ridge: number;
+  multiply(rows: Float64Array, count: number): Promise<Float64Array> | Float64Array;
+  solve(rows: Float64Array, count: number): Promise<Float64Array> | Float64Array;
+  release(): Promise<void>;
+}
+
+/** min ‖Y - XWᵀ - b‖² + ridge · mean variance · ‖W - W₀‖²: W = W₀ + (cov(Y, X) - W₀ cov(X)) (cov(X) + λI)⁻¹, b from the means. */
+export async function createSolver(runtime: Runtime, layer: Layer, input: Moments, ridge: number): Promise<Solver> {
+  const { group, columns, outputs } = layer;
+  const perGroup = outputs / group;
+  const centred = layer.bias.kind !== 'none';
+  const systems: System[] = [];
+  for (let g = 0; g < group; g++) {
+    const c = covariance(input, g, columns, centred);
+    systems.push(
+      columns <= DIRECT ? directSystem(c, columns, ridge) : await iterativeSystem(runtime, c, columns, ridge),
+    );
+  }
+  return {
+    async solve(from, cross) {
+      const weights = from.weights.slice();
+      const bias = from.bias.slice();
+      let [total, before, gain] = [0, 0, 0];
+      for (let g = 0; g < group; g++) {
+        const system = systems[g]!;
+        const at = g * perGroup * columns;
+        const w = weights.subarray(at, at + perGroup * columns);
+        const d = crossCovariance(layer, input, cross, g, centred);
+        const now = await system.multiply(w, perGroup);
+        const rhs = d.map((v, i) => v - now[i]!);
+        for (let i = 0; i < rhs.length; i++) before -= w[i]! * (now[i]! + 2 * rhs[i]!);
+        const change = await system.solve(rhs, perGroup);
+        for (let i = 0; i < change.length; i++) {
+          w[i] = w[i]! + change[i]!;
+          gain += change[i]! * (rhs[i]! + system.ridge * change[i]!);
+        }
+        for (let o = 0; o < perGroup; o++) {
+          const row = g * perGroup + o;
+          const mean = cross.y[row]! / cross.n;
+          total += cross.yy[row]! / cross.n - (centred ? mean * mean : 0);
+          if (!centred) continue;
+          let b = mean;
+          for (let k = 0; k < columns; k++) b -= (w[o * columns + k]! * input.x[g * columns + k]!) / input.n;
+          bias[row] = b;
+        }
+      }
+      const share = (v: number): number => (total > 0 ? Math.max(0, v / total) : 0);
+      return { affine: { weights, bias }, before: share(total + before), after: share(total + before - gain) };
+    },
+    async release() {
+      for (const system of systems) await system.release();
+    },
+  };
+}
+
+/** cov(Y, X) of the outputs of one group, rows: outputs. */
+function crossCovariance(layer: Layer, input: Moments, cross: CrossMoments, g: number, centred: boolean): Float64Array {
+  const { columns } = layer;
+  const perGroup = layer.outputs / layer.group;
+  const out = new Float64Array(perGroup * columns);
+  for (let o = 0; o < perGroup; o++) {
+    const row = g * perGroup + o;
+    const mean = centred ? cross.y[row]! / cross.n : 0;
+    for (let k = 0; k < columns; k++) {
+      out[o * columns + k] = cross.xy[row * columns + k]! / cross.n - (mean * input.x[g * columns + k]!) / input.n;
+    }
+  }
+  return out;
+}
+
+function directSystem(c: Float64Array, n: number, ridge: number): System {
+  const { factor, ridge: absolute } = ridgedCholesky(c, n, ridge);
+  return {
+    ridge: absolute,
+    multiply: (rows, count) => multiplyTransposed(rows, count, n, c, n),
+    solve: (rows, count) => solveRows(factor, n, rows, count),
+    release: () => Promise.resolve(),
+  };
+}
+
+async function iterativeSystem(runtime: Runtime, c: Float64Array, n: number, ridge: number): Promise<System> {
+  let trace = 0;
+  for (let i = 0; i < n; i++) trace += c[i * n + i]!;
+  const absolute = trace > 0 ? (ridge * trace) / n : 1e-12;
+  const p = createProgram();
+  p.output(p.node('MatMul', [p.input('rows', 2), p.floats([n, n], Float32Array.from(c))]), 'product');
+  const session = await runtime.load(p.model(), { label: 'the conjugate gradients' });
+  const multiply = async (rows: Float64Array, count: number): Promise<Float64Array> => {
+    const out = await session.run(
+      new Map([['rows', { dataType: 1, dims: [count, n], data: Float32Array.from(rows) }]]),
+    );
+    // the cast: the program's output is FLOAT
+    return Float64Array.from(out.get('product')!.data as Float32Array);
+  };
+  const ridged = async (rows: Float64Array, count: number): Promise<Float64Array> => {
+    const product = await multiply(rows, count);
+    return product.map((v, i) => v + absolute * rows[i]!);
+  };
+  const precondition = (rows: Float64Array): Float64Array => rows.map((v, i) => v / (c[(i % n) * (n + 1)]! + absolute));
+  return {
+    ridge: absolute,
+    multiply,
+    solve: async (rows, count) =>
+      (await conjugateGradient(ridged, rows, count, n, { tolerance: 1e-4, maxIterations: 80, precondition })).x,
+    release: () => session.release(),
+  };
+}
