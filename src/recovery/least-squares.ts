@@ -3,11 +3,10 @@
 import type { ChannelGroups, DeadUnits } from '../analysis/groups.js';
 import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
-import type { Runtime, RuntimeTensor } from '../runtime/runtime.js';
+import { floatData, type Runtime, type RuntimeTensor } from '../runtime/runtime.js';
 import { withConstants } from './constants.js';
-import { addBiases, constantReader, readLayer, writeLayer, windowsOf } from './layers.js';
+import { addBiases, constantReader, readLayer, writeLayer, windowsOf, type Affine } from './layers.js';
 import {
-  clippedMoments,
   drawPositions,
   fitMoments,
   programWeights,
@@ -127,7 +126,6 @@ async function refitLayer(
     rank: y.dims.length,
     residual: other !== undefined,
     ...(target.keep === undefined ? {} : { keep: target.keep }),
-    ...(target.clip === undefined ? {} : { clip: target.clip }),
   };
   const feeds = Array.from({ length: originals.batches }, (_, b): Map<string, RuntimeTensor> => {
     const input = current.value(b, layer.input);
@@ -141,30 +139,35 @@ async function refitLayer(
     if (other !== undefined) own.set('other', originals.value(b, other)).set('otherPruned', current.value(b, other));
     return own;
   });
-  const moments = await collect(runtime, await fitMoments(runtime, layer, node, x.dims, shape), feeds);
-  const solver = await createSolver(runtime, layer, moments.input, settings.ridge);
-  const first = await solver.solve(old, moments.cross);
-  let { affine } = first;
-  if (target.clip !== undefined && settings.clipIterations > 0) {
-    const program = await clippedMoments(runtime, layer, node, x.dims, shape);
-    try {
+  const under = (affine: Affine): readonly Feeds[] => {
+    const w = programWeights(layer, affine.weights);
+    const b = floatData([layer.outputs], Float32Array.from(affine.bias));
+    return feeds.map((f) => new Map([...f, ['w', w], ['b', b]]));
+  };
+  const { input, residual } = await using(
+    fitMoments(runtime, layer, node, x.dims, { ...shape, input: true }),
+    async (program) => {
+      await gather(runtime, program, under(old));
+      return program.take();
+    },
+  );
+  if (input === undefined) throw new Error('the moments of the input were asked for');
+  const fit = await using(createSolver(runtime, layer, input, settings.ridge), async (solver) => {
+    const first = await solver.solve(old, residual);
+    const clip = target.clip;
+    if (clip === undefined || settings.clipIterations === 0) return first;
+    return using(fitMoments(runtime, layer, node, x.dims, { ...shape, clip }), async (program) => {
+      let { affine } = first;
       for (let i = 0; i < settings.clipIterations; i++) {
-        const w = programWeights(layer, affine.weights);
-        const b: RuntimeTensor = { dataType: 1, dims: [layer.outputs], data: Float32Array.from(affine.bias) };
-        await gather(
-          runtime,
-          program,
-          feeds.map((f) => new Map([...f, ['w', w], ['b', b]])),
-        );
-        affine = (await solver.solve(affine, program.take())).affine;
+        await gather(runtime, program, under(affine));
+        ({ affine } = await solver.solve(affine, program.take().residual));
       }
-    } finally {
-      await program.release();
-    }
-  }
-  await solver.release();
+      return { ...first, affine };
+    });
+  });
+  const { affine, before, after } = fit;
   if (!affine.weights.every(Number.isFinite) || !affine.bias.every(Number.isFinite)) return undefined;
-  return { changes: writeLayer(layer, affine, read), before: first.before, after: first.after };
+  return { changes: writeLayer(layer, affine, read), before, after };
 }
 
 /** Dims of both networks' values must agree but for cut channels; a mutation may have changed more, then the layer stays. */
@@ -182,12 +185,16 @@ function fits(target: RefitTarget, x: RuntimeTensor, y: RuntimeTensor, other: Ru
   return other === undefined || other.dims.join() === expected.join();
 }
 
-async function collect<T>(runtime: Runtime, program: Collector<T>, feeds: readonly Feeds[]): Promise<T> {
+/** Makes, uses and always releases. */
+async function using<R extends { release(): Promise<void> }, T>(
+  made: Promise<R>,
+  use: (resource: R) => Promise<T>,
+): Promise<T> {
+  const resource = await made;
   try {
-    await gather(runtime, program, feeds);
-    return program.take();
+    return await use(resource);
   } finally {
-    await program.release();
+    await resource.release();
   }
 }
 

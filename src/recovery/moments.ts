@@ -16,12 +16,16 @@ export interface Moments {
   readonly x: Float64Array;
 }
 
-export interface CrossMoments {
+/** Moments of the residuals R = target - what the layer gives now: small numbers, so that float32 products are exact enough. */
+export interface ResidualMoments {
   readonly n: number;
-  /** [outputs, columns]: of each output with the columns of its group. */
-  readonly xy: Float64Array;
+  /** RᵀX [outputs, columns]: of each output with the columns of its group. */
+  readonly rx: Float64Array;
+  readonly r: Float64Array;
+  /** Sums of squares of the residuals. */
+  readonly rr: Float64Array;
+  /** Sums of the targets and of their squares. */
   readonly y: Float64Array;
-  /** Sums of squares of the targets. */
   readonly yy: Float64Array;
 }
 
@@ -87,11 +91,6 @@ export function inputMoments(
   return collector(runtime, layer, p, momentSums(layer));
 }
 
-export interface FitMoments {
-  readonly input: Moments;
-  readonly cross: CrossMoments;
-}
-
 export interface TargetOptions {
   /** Rank of the output value. */
   readonly rank: number;
@@ -101,9 +100,21 @@ export interface TargetOptions {
   readonly keep?: readonly number[];
   /** What follows at once: values below 0 (and above `high`) do not matter. */
   readonly clip?: { readonly high?: number };
+  /** The moments of the input are wanted as well. */
+  readonly input?: boolean;
 }
 
 /** Feeds: x, xi, y, yi and, with a residual, other and otherPruned. */
+export interface FitMoments {
+  /** Absent when only residuals were asked for. */
+  readonly input?: Moments;
+  readonly residual: ResidualMoments;
+}
+
+/**
+ * Feeds: x, xi, y, yi, w and b (see `programWeights`), with another branch also other and otherPruned. With `clip` the targets
+ * know of the activation behind: where it cuts the original off, whatever the layer gives below the cut now is right.
+ */
 export function fitMoments(
   runtime: Runtime,
   layer: Layer,
@@ -114,49 +125,35 @@ export function fitMoments(
   const p = createProgram();
   const x = sampledRows(p, layer, node, dims);
   const { sum, other } = sampledTarget(p, layer, target);
-  const y = other === undefined ? sum : p.node('Sub', [sum, other]);
-  emitInputMoments(p, layer, x);
-  emitCrossMoments(p, layer, x, y);
-  const [input, cross] = [momentSums(layer), crossSums(layer)];
-  return collector(runtime, layer, p, {
-    add: (sums) => {
-      input.add(sums);
-      cross.add(sums);
-    },
-    take: () => ({ input: input.take(), cross: cross.take() }),
-  });
-}
-
-/**
- * Cross moments with targets that know of the activation behind: where the original is cut off, whatever the layer now gives
- * below the cut is right. Feeds as `fitMoments` and w [group, columns, outputs of a group] (tap-major, see `programWeights`), b [outputs].
- */
-export function clippedMoments(
-  runtime: Runtime,
-  layer: Layer,
-  node: Node,
-  dims: readonly number[],
-  target: TargetOptions,
-): Promise<Collector<CrossMoments>> {
-  const p = createProgram();
-  const x = sampledRows(p, layer, node, dims);
-  const { sum, other } = sampledTarget(p, layer, target);
   const w = p.input('w', layer.group === 1 ? 2 : 3);
   const b = p.input('b', 1);
   let now = p.node('MatMul', [x, w]);
   if (layer.group > 1) now = ungroup(p, now, layer);
   now = p.node('Add', [now, b]);
   if (other !== undefined) now = p.node('Add', [now, other]);
-  const zero = p.float(0);
-  let wanted = p.node('Where', [p.node('Greater', [sum, zero]), sum, p.node('Min', [now, zero])]);
-  const high = target.clip?.high;
-  if (high !== undefined) {
-    const top = p.float(high);
-    wanted = p.node('Where', [p.node('GreaterOrEqual', [sum, top]), p.node('Max', [now, top]), wanted]);
+  let wanted = sum;
+  if (target.clip !== undefined) {
+    const zero = p.float(0);
+    wanted = p.node('Where', [p.node('Greater', [sum, zero]), sum, p.node('Min', [now, zero])]);
+    const { high } = target.clip;
+    if (high !== undefined) {
+      const top = p.float(high);
+      wanted = p.node('Where', [p.node('GreaterOrEqual', [sum, top]), p.node('Max', [now, top]), wanted]);
+    }
   }
-  const y = other === undefined ? wanted : p.node('Sub', [wanted, other]);
-  emitCrossMoments(p, layer, x, y);
-  return collector(runtime, layer, p, crossSums(layer));
+  emitResidualMoments(p, layer, x, p.node('Sub', [wanted, now]), wanted);
+  const residual = residualSums(layer);
+  if (target.input !== true)
+    return collector(runtime, layer, p, { add: residual.add, take: () => ({ residual: residual.take() }) });
+  emitInputMoments(p, layer, x);
+  const input = momentSums(layer);
+  return collector(runtime, layer, p, {
+    add: (sums) => {
+      input.add(sums);
+      residual.add(sums);
+    },
+    take: () => ({ input: input.take(), residual: residual.take() }),
+  });
 }
 
 /** Weights [outputs, columns] as the programs want them: [columns, outputs] tap-major, one matrix per group. */
@@ -242,17 +239,20 @@ function emitInputMoments(p: Program, layer: Layer, x: string): void {
   p.output(p.node('Cast', [p.node('Shape', [x])], { to: DataType.FLOAT }), 'shape');
 }
 
-function emitCrossMoments(p: Program, layer: Layer, x: string, y: string): void {
+function emitResidualMoments(p: Program, layer: Layer, x: string, r: string, y: string): void {
   const zero = p.ints([0]);
-  if (layer.group === 1) p.output(p.node('Gemm', [y, x], { transA: 1 }), 'xy');
+  if (layer.group === 1) p.output(p.node('Gemm', [r, x], { transA: 1 }), 'rx');
   else {
     const each = layer.outputs / layer.group;
-    const grouped = p.node('Transpose', [p.node('Reshape', [y, p.ints([-1, layer.group, each])])], { perm: [1, 2, 0] });
-    p.output(p.node('MatMul', [grouped, x]), 'xy');
+    const grouped = p.node('Transpose', [p.node('Reshape', [r, p.ints([-1, layer.group, each])])], { perm: [1, 2, 0] });
+    p.output(p.node('MatMul', [grouped, x]), 'rx');
   }
-  p.output(p.node('ReduceSum', [y, zero], { keepdims: 0 }), 'sy');
-  p.output(p.node('ReduceSum', [p.node('Mul', [y, y]), zero], { keepdims: 0 }), 'yy');
-  p.output(p.node('Cast', [p.node('Shape', [y])], { to: DataType.FLOAT }), 'yshape');
+  const total = (value: string): string => p.node('ReduceSum', [value, zero], { keepdims: 0 });
+  p.output(total(r), 'r');
+  p.output(total(p.node('Mul', [r, r])), 'rr');
+  p.output(total(y), 'ty');
+  p.output(total(p.node('Mul', [y, y])), 'tyy');
+  p.output(p.node('Cast', [p.node('Shape', [r])], { to: DataType.FLOAT }), 'rshape');
 }
 
 function ungroup(p: Program, value: string, layer: Layer): string {
@@ -297,27 +297,30 @@ function momentSums(layer: Layer): Sums<Moments> {
   };
 }
 
-function crossSums(layer: Layer): Sums<CrossMoments> {
+function residualSums(layer: Layer): Sums<ResidualMoments> {
   const { outputs, columns } = layer;
-  const empty = (): CrossMoments => ({
+  const vector = (): Float64Array => new Float64Array(outputs);
+  const empty = (): ResidualMoments => ({
     n: 0,
-    xy: new Float64Array(outputs * columns),
-    y: new Float64Array(outputs),
-    yy: new Float64Array(outputs),
+    rx: new Float64Array(outputs * columns),
+    r: vector(),
+    rr: vector(),
+    y: vector(),
+    yy: vector(),
   });
   let sums = empty();
   return {
     add(raw) {
-      sums = { ...sums, n: sums.n + numbers(raw, 'yshape')[0]! };
-      addInto(sums.xy, numbers(raw, 'xy'));
-      addInto(sums.y, numbers(raw, 'sy'));
-      addInto(sums.yy, numbers(raw, 'yy'));
+      sums = { ...sums, n: sums.n + numbers(raw, 'rshape')[0]! };
+      for (const name of ['rx', 'r', 'rr'] as const) addInto(sums[name], numbers(raw, name));
+      addInto(sums.y, numbers(raw, 'ty'));
+      addInto(sums.yy, numbers(raw, 'tyy'));
     },
     take() {
       const order = tapMajor(layer);
-      const taken = { ...sums, xy: new Float64Array(outputs * columns) };
+      const taken = { ...sums, rx: new Float64Array(outputs * columns) };
       for (let o = 0; o < outputs; o++) {
-        for (let j = 0; j < columns; j++) taken.xy[o * columns + order[j]!] = sums.xy[o * columns + j]!;
+        for (let j = 0; j < columns; j++) taken.rx[o * columns + order[j]!] = sums.rx[o * columns + j]!;
       }
       sums = empty();
       return taken;

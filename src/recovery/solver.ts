@@ -2,8 +2,8 @@
 // whose products run in onnxruntime.
 import type { Runtime } from '../runtime/runtime.js';
 import type { Affine, Layer } from './layers.js';
-import { conjugateGradient, multiplyTransposed, ridgedCholesky, solveRows } from './linear-algebra.js';
-import { covariance, type CrossMoments, type Moments } from './moments.js';
+import { conjugateGradient, ridgedCholesky, solveRows } from './linear-algebra.js';
+import { covariance, type Moments, type ResidualMoments } from './moments.js';
 import { createProgram } from './program.js';
 
 export interface Fit {
@@ -14,22 +14,21 @@ export interface Fit {
 }
 
 export interface Solver {
-  /** The map nearest to `from` (ridge) that explains the targets. */
-  solve(from: Affine, cross: CrossMoments): Promise<Fit>;
+  /** The map nearest to `from` (ridge) that explains the targets; `residual` was taken under `from`. */
+  solve(from: Affine, residual: ResidualMoments): Promise<Fit>;
   release(): Promise<void>;
 }
 
 const DIRECT = 1200;
 
-/** A symmetric matrix C: products with rows, and solves with C + ridge. */
+/** Solves with C + ridge for a symmetric matrix C. */
 interface System {
   readonly ridge: number;
-  multiply(rows: Float64Array, count: number): Promise<Float64Array> | Float64Array;
   solve(rows: Float64Array, count: number): Promise<Float64Array> | Float64Array;
   release(): Promise<void>;
 }
 
-/** min ‖Y - XWᵀ - b‖² + ridge · mean variance · ‖W - W₀‖²: W = W₀ + (cov(Y, X) - W₀ cov(X)) (cov(X) + λI)⁻¹, b from the means. */
+/** min ‖Y - XWᵀ - b‖² + ridge · mean variance · ‖W - W₀‖²: W = W₀ + cov(R, X) (cov(X) + λI)⁻¹ with R = Y - XW₀ᵀ - b₀, b from the means. */
 export async function createSolver(runtime: Runtime, layer: Layer, input: Moments, ridge: number): Promise<Solver> {
   const { group, columns, outputs } = layer;
   const perGroup = outputs / group;
@@ -42,35 +41,35 @@ export async function createSolver(runtime: Runtime, layer: Layer, input: Moment
     );
   }
   return {
-    async solve(from, cross) {
+    async solve(from, residual) {
       const weights = from.weights.slice();
       const bias = from.bias.slice();
       let [total, before, gain] = [0, 0, 0];
       for (let g = 0; g < group; g++) {
         const system = systems[g]!;
-        const at = g * perGroup * columns;
-        const w = weights.subarray(at, at + perGroup * columns);
-        const d = crossCovariance(layer, input, cross, g, centred);
-        const now = await system.multiply(w, perGroup);
-        const rhs = d.map((v, i) => v - now[i]!);
-        for (let i = 0; i < rhs.length; i++) before -= w[i]! * (now[i]! + 2 * rhs[i]!);
+        const rhs = residualCovariance(layer, input, residual, g, centred);
         const change = await system.solve(rhs, perGroup);
+        const at = g * perGroup * columns;
         for (let i = 0; i < change.length; i++) {
-          w[i] = w[i]! + change[i]!;
+          weights[at + i] = weights[at + i]! + change[i]!;
           gain += change[i]! * (rhs[i]! + system.ridge * change[i]!);
         }
+        if (!centred) continue;
         for (let o = 0; o < perGroup; o++) {
           const row = g * perGroup + o;
-          const mean = cross.y[row]! / cross.n;
-          total += cross.yy[row]! / cross.n - (centred ? mean * mean : 0);
-          if (!centred) continue;
-          let b = mean;
-          for (let k = 0; k < columns; k++) b -= (w[o * columns + k]! * input.x[g * columns + k]!) / input.n;
-          bias[row] = b;
+          let shift = residual.r[row]! / residual.n;
+          for (let c = 0; c < columns; c++) shift -= (change[o * columns + c]! * input.x[g * columns + c]!) / input.n;
+          bias[row] = bias[row]! + shift;
         }
       }
-      const share = (v: number): number => (total > 0 ? Math.max(0, v / total) : 0);
-      return { affine: { weights, bias }, before: share(total + before), after: share(total + before - gain) };
+      for (let o = 0; o < outputs; o++) {
+        const mean = (sum: Float64Array): number => sum[o]! / residual.n;
+        total += mean(residual.yy) - mean(residual.y) ** 2;
+        before += mean(residual.rr);
+        if (centred) gain += mean(residual.r) ** 2;
+      }
+      const share = (value: number): number => (total > 0 ? Math.max(0, value / total) : 0);
+      return { affine: { weights, bias }, before: share(before), after: share(before - gain) };
     },
     async release() {
       for (const system of systems) await system.release();
@@ -78,16 +77,23 @@ export async function createSolver(runtime: Runtime, layer: Layer, input: Moment
   };
 }
 
-/** cov(Y, X) of the outputs of one group, rows: outputs. */
-function crossCovariance(layer: Layer, input: Moments, cross: CrossMoments, g: number, centred: boolean): Float64Array {
+/** cov(R, X) of the outputs of one group, rows: outputs. */
+function residualCovariance(
+  layer: Layer,
+  input: Moments,
+  residual: ResidualMoments,
+  g: number,
+  centred: boolean,
+): Float64Array {
   const { columns } = layer;
   const perGroup = layer.outputs / layer.group;
   const out = new Float64Array(perGroup * columns);
   for (let o = 0; o < perGroup; o++) {
     const row = g * perGroup + o;
-    const mean = centred ? cross.y[row]! / cross.n : 0;
+    const mean = centred ? residual.r[row]! / residual.n : 0;
     for (let k = 0; k < columns; k++) {
-      out[o * columns + k] = cross.xy[row * columns + k]! / cross.n - (mean * input.x[g * columns + k]!) / input.n;
+      out[o * columns + k] =
+        residual.rx[row * columns + k]! / residual.n - (mean * input.x[g * columns + k]!) / input.n;
     }
   }
   return out;
@@ -97,7 +103,6 @@ function directSystem(c: Float64Array, n: number, ridge: number): System {
   const { factor, ridge: absolute } = ridgedCholesky(c, n, ridge);
   return {
     ridge: absolute,
-    multiply: (rows, count) => multiplyTransposed(rows, count, n, c, n),
     solve: (rows, count) => solveRows(factor, n, rows, count),
     release: () => Promise.resolve(),
   };
@@ -124,7 +129,6 @@ async function iterativeSystem(runtime: Runtime, c: Float64Array, n: number, rid
   const precondition = (rows: Float64Array): Float64Array => rows.map((v, i) => v / (c[(i % n) * (n + 1)]! + absolute));
   return {
     ridge: absolute,
-    multiply,
     solve: async (rows, count) =>
       (await conjugateGradient(ridged, rows, count, n, { tolerance: 1e-4, maxIterations: 80, precondition })).x,
     release: () => session.release(),
