@@ -6,7 +6,18 @@ import { join } from 'node:path';
 import { zipSync } from 'fflate';
 import { createRng, type Rng } from '../src/rng.js';
 
-export const CLASSES = ['disc', 'ring', 'square', 'frame', 'triangle', 'plus', 'saltire', 'rows', 'columns', 'checks'] as const;
+export const CLASSES = [
+  'disc',
+  'ring',
+  'square',
+  'frame',
+  'triangle',
+  'plus',
+  'saltire',
+  'rows',
+  'columns',
+  'checks',
+] as const;
 const SIZE = 16;
 const SAMPLES = 4; // per pixel and axis
 

@@ -5,6 +5,7 @@ import { contribOps } from './contrib.js';
 import { controlOps } from './control.js';
 import { convOps } from './conv.js';
 import { elementwiseOps } from './elementwise.js';
+import { gradientRules } from './gradients.js';
 import { imageOps } from './image.js';
 import { matmulOps } from './matmul.js';
 import { mlOps } from './ml.js';
@@ -24,7 +25,7 @@ import { slicingOps } from './slicing.js';
 import { textOps } from './text.js';
 import { trainingOps } from './training.js';
 
-export const operators: readonly OpDef[] = [
+const families: readonly OpDef[] = [
   ...activationOps,
   ...attentionOps,
   ...contribOps,
@@ -48,6 +49,11 @@ export const operators: readonly OpDef[] = [
   ...textOps,
   ...trainingOps,
 ];
+
+export const operators: readonly OpDef[] = families.map((def) => {
+  const gradient = (def.domain ?? '') === '' ? gradientRules.get(def.opType) : undefined;
+  return gradient === undefined ? def : { ...def, gradient };
+});
 
 /** The operators of ONNX; plug-ins add theirs by `.with(...)`. */
 export const standardOps: OpTable = opTable(operators);

@@ -165,23 +165,39 @@ export interface ChannelContext {
 
 export type ChannelRule = (ctx: ChannelContext) => void;
 
-// --- gradients (training engine, part 2) -------------------------------------------------------------------------------
+// --- gradients (training engine) ----------------------------------------------------------------------------------------
 
-/** Emits nodes through `emit` and returns, per input, the name of its gradient (undefined: none). */
+/** An attribute of an emitted node: a plain number is an INT, numbers are INTS; `{ float }` is a FLOAT. */
+export type EmitAttribute = number | string | readonly number[] | { readonly float: number };
+
+/** What a gradient rule sees: the forward node with all shapes known, and the means to add nodes of the default domain. */
 export interface GradientContext extends ShapeContext {
-  /** Names of the gradients of the outputs; undefined where nothing flows back. */
-  readonly outputGradients: readonly (string | undefined)[];
-  /** Adds a node of the default domain and returns its output names. */
-  emit(
+  /** Concrete dims; throws PareError where they are not known. */
+  inputShape(i: number): readonly number[];
+  outputShape(i: number): readonly number[];
+  /** Name of input i ('' when omitted) and of output i, for use in emitted nodes. */
+  input(i: number): string;
+  output(i: number): string;
+  /** Name of the gradient of output i; undefined where nothing flows back. */
+  gradient(i: number): string | undefined;
+  /** Whether a gradient of input i is wanted: rules skip the work otherwise. */
+  needed(i: number): boolean;
+  /** Adds a node and returns the name of its first output. */
+  emit(opType: string, inputs: readonly string[], attributes?: Readonly<Record<string, EmitAttribute>>): string;
+  /** Adds a node with several outputs. */
+  emitAll(
     opType: string,
     inputs: readonly string[],
-    attributes?: Readonly<Record<string, number | string | readonly number[]>>,
-    outputs?: number,
+    outputs: number,
+    attributes?: Readonly<Record<string, EmitAttribute>>,
   ): readonly string[];
-  /** Adds a constant and returns its name. */
-  constantOf(tensor: Tensor): string;
-  needed(i: number): boolean;
+  /** A FLOAT constant (scalar by default). */
+  float(values: number | readonly number[], dims?: readonly number[]): string;
+  /** An INT64 vector. */
+  ints(values: readonly number[]): string;
 }
+
+/** Per input the name of its gradient, in the input's own shape; undefined = none. The engine adds up what fans out. */
 export type GradientRule = (ctx: GradientContext) => readonly (string | undefined)[];
 
 // --- the table ---------------------------------------------------------------------------------------------------------
