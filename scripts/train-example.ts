@@ -195,5 +195,5 @@ const folder = process.argv[2];
 if (folder !== undefined) {
   const images = readImages(join(folder, 'shapes-train.npz'));
   const test = readImages(join(folder, 'shapes-test.npz'));
-  await writeModel(await train(images, test, createRng('shapes-resnet')), join(folder, 'shapes-resnet.onnx'));
+  writeModel(await train(images, test, createRng('shapes-resnet')), join(folder, 'shapes-resnet.onnx'));
 }

@@ -113,6 +113,7 @@ function contextOf(
     value: (i) => shapes.values.get(nameOf(i)),
     constant: (i) => graph.initializers.get(nameOf(i)),
     subgraph: () => [],
+    subgraphValues: () => [],
     inputShape: (i) => shapeOf(shapes, nameOf(i)),
     outputShape: (i) => shapeOf(shapes, node.outputs[i] ?? ''),
     input: nameOf,
