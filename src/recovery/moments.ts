@@ -1,11 +1,11 @@
 // Second moments of a layer: the unfolded inputs at sampled positions, as rows X [samples, columns], give XᵀX, XᵀY and the
 // means. The products run in onnxruntime in float32, batch by batch; sums over batches are float64.
+import { graphBuilder, type GraphBuilder } from '../ir/builder.js';
 import type { Node } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import { floatData, floatsOf, type Runtime, type RuntimeTensor } from '../runtime/runtime.js';
 import type { Rng } from '../rng.js';
 import { windowsOf, type Layer } from './layers.js';
-import { createProgram, type Program } from './program.js';
 
 /** Sums over `n` samples. Groups of a grouped Conv lie behind each other; columns are channel-major as in the weights. */
 export interface Moments {
@@ -55,7 +55,7 @@ export function drawPositions(layer: Layer, node: Node, dims: readonly number[],
     wanted === total ? Array.from({ length: total }, (_, i) => i) : rng.sample(total, wanted).sort(ascending);
   const padded = w.input.map((length, d) => length + w.begin[d]! + w.end[d]!);
   const kernel = offsets(w.kernel);
-  const input = new Array<number>(chosen.length * kernel.length);
+  const input = new Float64Array(chosen.length * kernel.length);
   chosen.forEach((position, i) => {
     const at = unravel(position, w.output);
     kernel.forEach((tap, t) => {
@@ -86,7 +86,7 @@ export function inputMoments(
   node: Node,
   dims: readonly number[],
 ): Promise<Collector<Moments>> {
-  const p = createProgram();
+  const p = graphBuilder();
   emitInputMoments(p, layer, sampledRows(p, layer, node, dims));
   return collector(runtime, layer, p, momentSums(layer));
 }
@@ -122,26 +122,26 @@ export function fitMoments(
   dims: readonly number[],
   target: TargetOptions,
 ): Promise<Collector<FitMoments>> {
-  const p = createProgram();
+  const p = graphBuilder();
   const x = sampledRows(p, layer, node, dims);
   const { sum, other } = sampledTarget(p, layer, target);
-  const w = p.input('w', layer.group === 1 ? 2 : 3);
-  const b = p.input('b', 1);
-  let now = p.node('MatMul', [x, w]);
+  const w = anyRank(p, 'w', layer.group === 1 ? 2 : 3);
+  const b = anyRank(p, 'b', 1);
+  let now = p.op('MatMul', [x, w]);
   if (layer.group > 1) now = ungroup(p, now, layer);
-  now = p.node('Add', [now, b]);
-  if (other !== undefined) now = p.node('Add', [now, other]);
+  now = p.op('Add', [now, b]);
+  if (other !== undefined) now = p.op('Add', [now, other]);
   let wanted = sum;
   if (target.clip !== undefined) {
-    const zero = p.float(0);
-    wanted = p.node('Where', [p.node('Greater', [sum, zero]), sum, p.node('Min', [now, zero])]);
+    const zero = p.floats(0);
+    wanted = p.op('Where', [p.op('Greater', [sum, zero]), sum, p.op('Min', [now, zero])]);
     const { high } = target.clip;
     if (high !== undefined) {
-      const top = p.float(high);
-      wanted = p.node('Where', [p.node('GreaterOrEqual', [sum, top]), p.node('Max', [now, top]), wanted]);
+      const top = p.floats(high);
+      wanted = p.op('Where', [p.op('GreaterOrEqual', [sum, top]), p.op('Max', [now, top]), wanted]);
     }
   }
-  emitResidualMoments(p, layer, x, p.node('Sub', [wanted, now]), wanted);
+  emitResidualMoments(p, layer, x, p.op('Sub', [wanted, now]), wanted);
   const residual = residualSums(layer);
   if (target.input !== true)
     return collector(runtime, layer, p, { add: residual.add, take: () => ({ residual: residual.take() }) });
@@ -188,80 +188,94 @@ export function covariance(m: Moments, group: number, columns: number, centred: 
 // --- programs ----------------------------------------------------------------------------------------------------------
 
 /** X: [samples, columns], or [group, samples, columns] for grouped Convs; columns tap-major: channels lie closest together. */
-function sampledRows(p: Program, layer: Layer, node: Node, dims: readonly number[]): string {
-  let x = p.input('x', dims.length);
-  const xi = p.input('xi', 1, DataType.INT64);
+function sampledRows(p: GraphBuilder, layer: Layer, node: Node, dims: readonly number[]): string {
+  let x = anyRank(p, 'x', dims.length);
+  const xi = anyRank(p, 'xi', 1, DataType.INT64);
   if (layer.kind !== 'conv')
-    return p.node('Gather', [p.node('Reshape', [x, p.ints([-1, layer.columns])]), xi], { axis: 0 });
+    return p.op('Gather', [p.op('Reshape', [x, p.ints([-1, layer.columns])]), xi], { axis: 0 });
   const w = windowsOf(node, layer.dims, dims);
   const channels = dims[1]!;
-  if ([...w.begin, ...w.end].some((v) => v !== 0)) x = p.node('Pad', [x, p.ints([0, 0, ...w.begin, 0, 0, ...w.end])]);
-  x = p.node('Reshape', [x, p.ints([0, channels, -1])]);
-  x = p.node('Transpose', [x], { perm: [0, 2, 1] });
-  x = p.node('Gather', [x, xi], { axis: 1 });
-  if (layer.group === 1) return p.node('Reshape', [x, p.ints([-1, layer.columns])]);
+  if ([...w.begin, ...w.end].some((v) => v !== 0)) x = p.op('Pad', [x, p.ints([0, 0, ...w.begin, 0, 0, ...w.end])]);
+  x = p.op('Reshape', [x, p.ints([0, channels, -1])]);
+  x = p.op('Transpose', [x], { perm: [0, 2, 1] });
+  x = p.op('Gather', [x, xi], { axis: 1 });
+  if (layer.group === 1) return p.op('Reshape', [x, p.ints([-1, layer.columns])]);
   const each = channels / layer.group;
-  x = p.node('Reshape', [x, p.ints([-1, layer.taps, layer.group, each])]);
-  x = p.node('Transpose', [x], { perm: [2, 0, 1, 3] });
-  return p.node('Reshape', [x, p.ints([layer.group, -1, layer.columns])]);
+  x = p.op('Reshape', [x, p.ints([-1, layer.taps, layer.group, each])]);
+  x = p.op('Transpose', [x], { perm: [2, 0, 1, 3] });
+  return p.op('Reshape', [x, p.ints([layer.group, -1, layer.columns])]);
 }
 
 /** The wanted sum [samples, outputs] in front of what follows, and the other branch of the pruned network. */
 function sampledTarget(
-  p: Program,
+  p: GraphBuilder,
   layer: Layer,
   target: TargetOptions,
 ): { readonly sum: string; readonly other: string | undefined } {
-  const yi = p.input('yi', 1, DataType.INT64);
+  const yi = anyRank(p, 'yi', 1, DataType.INT64);
   const keep = target.keep === undefined ? undefined : p.ints(target.keep);
   const sample = (value: string, cut: boolean): string => {
     if (layer.kind !== 'conv') {
-      const all = cut && keep !== undefined ? p.node('Gather', [value, keep], { axis: target.rank - 1 }) : value;
-      return p.node('Gather', [p.node('Reshape', [all, p.ints([-1, layer.outputs])]), yi], { axis: 0 });
+      const all = cut && keep !== undefined ? p.op('Gather', [value, keep], { axis: target.rank - 1 }) : value;
+      return p.op('Gather', [p.op('Reshape', [all, p.ints([-1, layer.outputs])]), yi], { axis: 0 });
     }
-    const all = cut && keep !== undefined ? p.node('Gather', [value, keep], { axis: 1 }) : value;
-    const flat = p.node('Transpose', [p.node('Reshape', [all, p.ints([0, layer.outputs, -1])])], { perm: [0, 2, 1] });
-    return p.node('Reshape', [p.node('Gather', [flat, yi], { axis: 1 }), p.ints([-1, layer.outputs])]);
+    const all = cut && keep !== undefined ? p.op('Gather', [value, keep], { axis: 1 }) : value;
+    const flat = p.op('Transpose', [p.op('Reshape', [all, p.ints([0, layer.outputs, -1])])], { perm: [0, 2, 1] });
+    return p.op('Reshape', [p.op('Gather', [flat, yi], { axis: 1 }), p.ints([-1, layer.outputs])]);
   };
-  const y = sample(p.input('y', target.rank), true);
+  const y = sample(anyRank(p, 'y', target.rank), true);
   if (!target.residual) return { sum: y, other: undefined };
-  const original = sample(p.input('other', target.rank), true);
-  return { sum: p.node('Add', [y, original]), other: sample(p.input('otherPruned', target.rank), false) };
+  const original = sample(anyRank(p, 'other', target.rank), true);
+  return { sum: p.op('Add', [y, original]), other: sample(anyRank(p, 'otherPruned', target.rank), false) };
 }
 
-function emitInputMoments(p: Program, layer: Layer, x: string): void {
+function emitInputMoments(p: GraphBuilder, layer: Layer, x: string): void {
   const grouped = layer.group > 1;
   const xx = grouped
-    ? p.node('MatMul', [p.node('Transpose', [x], { perm: [0, 2, 1] }), x])
-    : p.node('Gemm', [x, x], { transA: 1 });
-  p.output(xx, 'xx');
-  p.output(p.node('ReduceSum', [x, p.ints([grouped ? 1 : 0])], { keepdims: 0 }), 'sx');
-  p.output(p.node('Cast', [p.node('Shape', [x])], { to: DataType.FLOAT }), 'shape');
+    ? p.op('MatMul', [p.op('Transpose', [x], { perm: [0, 2, 1] }), x])
+    : p.op('Gemm', [x, x], { transA: 1 });
+  give(p, xx, 'xx');
+  give(p, p.op('ReduceSum', [x, p.ints([grouped ? 1 : 0])], { keepdims: 0 }), 'sx');
+  give(p, p.op('Cast', [p.op('Shape', [x])], { to: DataType.FLOAT }), 'shape');
 }
 
-function emitResidualMoments(p: Program, layer: Layer, x: string, r: string, y: string): void {
+function emitResidualMoments(p: GraphBuilder, layer: Layer, x: string, r: string, y: string): void {
   const zero = p.ints([0]);
-  if (layer.group === 1) p.output(p.node('Gemm', [r, x], { transA: 1 }), 'rx');
+  if (layer.group === 1) give(p, p.op('Gemm', [r, x], { transA: 1 }), 'rx');
   else {
     const each = layer.outputs / layer.group;
-    const grouped = p.node('Transpose', [p.node('Reshape', [r, p.ints([-1, layer.group, each])])], { perm: [1, 2, 0] });
-    p.output(p.node('MatMul', [grouped, x]), 'rx');
+    const grouped = p.op('Transpose', [p.op('Reshape', [r, p.ints([-1, layer.group, each])])], { perm: [1, 2, 0] });
+    give(p, p.op('MatMul', [grouped, x]), 'rx');
   }
-  const total = (value: string): string => p.node('ReduceSum', [value, zero], { keepdims: 0 });
-  p.output(total(r), 'r');
-  p.output(total(p.node('Mul', [r, r])), 'rr');
-  p.output(total(y), 'ty');
-  p.output(total(p.node('Mul', [y, y])), 'tyy');
-  p.output(p.node('Cast', [p.node('Shape', [r])], { to: DataType.FLOAT }), 'rshape');
+  const total = (value: string): string => p.op('ReduceSum', [value, zero], { keepdims: 0 });
+  give(p, total(r), 'r');
+  give(p, total(p.op('Mul', [r, r])), 'rr');
+  give(p, total(y), 'ty');
+  give(p, total(p.op('Mul', [y, y])), 'tyy');
+  give(p, p.op('Cast', [p.op('Shape', [r])], { to: DataType.FLOAT }), 'rshape');
 }
 
-function ungroup(p: Program, value: string, layer: Layer): string {
-  return p.node('Reshape', [p.node('Transpose', [value], { perm: [1, 0, 2] }), p.ints([-1, layer.outputs])]);
+/** A FLOAT input of this rank, lengths open. */
+function anyRank(p: GraphBuilder, name: string, rank: number, elemType: number = DataType.FLOAT): string {
+  return p.input(
+    name,
+    elemType,
+    Array.from({ length: rank }, () => undefined),
+  );
+}
+
+/** Makes the value an output of this name. */
+function give(p: GraphBuilder, value: string, name: string): void {
+  p.output(p.op('Identity', [value], {}, { outputs: [name] }), DataType.FLOAT);
+}
+
+function ungroup(p: GraphBuilder, value: string, layer: Layer): string {
+  return p.op('Reshape', [p.op('Transpose', [value], { perm: [1, 0, 2] }), p.ints([-1, layer.outputs])]);
 }
 
 interface Sums<T> {
-  add(sums: RawSums): void;
-  take(): T;
+  readonly add: (sums: RawSums) => void;
+  readonly take: () => T;
 }
 
 /** Sums stay in the programs' column order until they are taken. */
@@ -328,7 +342,7 @@ function residualSums(layer: Layer): Sums<ResidualMoments> {
   };
 }
 
-async function collector<T>(runtime: Runtime, layer: Layer, p: Program, sums: Sums<T>): Promise<Collector<T>> {
+async function collector<T>(runtime: Runtime, layer: Layer, p: GraphBuilder, sums: Sums<T>): Promise<Collector<T>> {
   const session = await runtime.load(p.model(), { label: `the moments of ${layer.label}` });
   return { run: (feeds) => session.run(feeds), add: sums.add, take: sums.take, release: () => session.release() };
 }
@@ -351,7 +365,7 @@ function offsets(kernel: readonly number[]): number[][] {
 }
 
 function unravel(flat: number, dims: readonly number[]): number[] {
-  const at = new Array<number>(dims.length);
+  const at = dims.map(() => 0);
   let rest = flat;
   for (let d = dims.length - 1; d >= 0; d--) {
     at[d] = rest % dims[d]!;
@@ -360,8 +374,12 @@ function unravel(flat: number, dims: readonly number[]): number[] {
   return at;
 }
 
-function indexTensor(values: readonly number[]): RuntimeTensor {
-  return { dataType: DataType.INT64, dims: [values.length], data: BigInt64Array.from(values, BigInt) };
+function indexTensor(values: ArrayLike<number>): RuntimeTensor {
+  return {
+    dataType: DataType.INT64,
+    dims: [values.length],
+    data: BigInt64Array.from({ length: values.length }, (_, i) => BigInt(values[i]!)),
+  };
 }
 
 function addInto(into: Float64Array, more: Float32Array): void {

@@ -1,10 +1,11 @@
 // Ridge regression of one layer from its moments: Cholesky in this thread up to 1,200 columns, above that conjugate gradients
 // whose products run in onnxruntime.
+import { graphBuilder } from '../ir/builder.js';
+import { DataType } from '../ir/tensor.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { Affine, Layer } from './layers.js';
 import { conjugateGradient, ridgedCholesky, solveRows } from './linear-algebra.js';
 import { covariance, type Moments, type ResidualMoments } from './moments.js';
-import { createProgram } from './program.js';
 
 export interface Fit {
   readonly affine: Affine;
@@ -112,8 +113,10 @@ async function iterativeSystem(runtime: Runtime, c: Float64Array, n: number, rid
   let trace = 0;
   for (let i = 0; i < n; i++) trace += c[i * n + i]!;
   const absolute = trace > 0 ? (ridge * trace) / n : 1e-12;
-  const p = createProgram();
-  p.output(p.node('MatMul', [p.input('rows', 2), p.floats([n, n], Float32Array.from(c))]), 'product');
+  const p = graphBuilder();
+  const v = p.input('rows', DataType.FLOAT, [undefined, n]);
+  const matrix = p.floats(Float32Array.from(c), [n, n]);
+  p.output(p.op('MatMul', [v, matrix], {}, { outputs: ['product'] }), DataType.FLOAT, [undefined, n]);
   const session = await runtime.load(p.model(), { label: 'the conjugate gradients' });
   const multiply = async (rows: Float64Array, count: number): Promise<Float64Array> => {
     const out = await session.run(
