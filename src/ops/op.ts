@@ -103,10 +103,17 @@ export interface Labels {
 
 /** What a cut changes in a node besides its weights: channel counts in attributes, or in small integer inputs. */
 export interface NodePatch {
-  readonly attributes?: Readonly<Record<string, Attribute>>;
-  /** input index -> new constant contents (INT64 vector), e.g. Reshape target, Split sizes, Pad pads. */
-  readonly inputs?: ReadonlyMap<number, readonly number[]>;
+  /** undefined removes the attribute. */
+  readonly attributes?: Readonly<Record<string, Attribute | undefined>>;
+  /**
+   * input index -> wanted contents (INT64 vector), e.g. Reshape target, Split sizes, Pad pads; undefined elements stay as they
+   * are. An index at the end of the inputs adds one. Contents that the pruned graph computes by itself are left alone.
+   */
+  readonly inputs?: ReadonlyMap<number, readonly (number | undefined)[]>;
 }
+
+/** How a constant hangs on channels: produces them, consumes them, or lies along them (bias, BatchNormalization, depthwise). */
+export type CutRole = 'out' | 'in' | 'along';
 
 /** After the dead atoms are chosen. */
 export interface RecountContext {
@@ -139,8 +146,15 @@ export interface ChannelContext {
   labels(i: number): Labels;
   /** True when every label of the value is 0. */
   unlabelled(labels: Labels): boolean;
-  /** The atoms along one axis, when the labels change along no other axis; undefined when they change elsewhere too. */
-  along(labels: Labels, axis: number): Int32Array | undefined;
+  /** Whether the labels change along the axis (ties made so far are seen through). */
+  varies(labels: Labels, axis: number): boolean;
+  /** The atoms along one axis, at the first position of all others (say `whole` for those first). */
+  along(labels: Labels, axis: number): Int32Array;
+  /**
+   * The axis cannot lose single positions here: positions along it are tied where labels change along another axis too (a head of
+   * attention, a group of a norm), and frozen for the reason where they do not. Returns the view without change along the axis.
+   */
+  whole(labels: Labels, axis: number, reason: string): Labels;
   /** n new atoms of one family (= one prunable group before ties), e.g. the output channels of a Conv. */
   fresh(n: number): Int32Array;
   /** A view of `shape` whose label changes along `axis` only. */
@@ -151,12 +165,21 @@ export interface ChannelContext {
   tie(a: Labels, b: Labels): void;
   /** All labels of this list of atoms live and die together. */
   tieAll(atoms: ArrayLike<number>): void;
-  /** The atoms stay for ever; the reason is shown to people: `Softmax over channels`. `inexact` groups can be asked for. */
+  /** The atoms stay for ever; the reason is shown to people: `Softmax over channels`. */
   freeze(labels: Labels, reason: string): void;
+  /** Cutting these atoms breaks the law (statistics over channels); such groups are marked and only cut when asked. */
+  inexact(labels: Labels, reason: string): void;
+  /** Whether some of these atoms are marked inexact. */
+  isInexact(labels: Labels): boolean;
+  /** Where labels change along several axes, this one must keep all its positions (an index selects along it). */
+  hold(labels: Labels, axis: number): void;
   /** In the masked reference, operand i is multiplied by 0 where its label is dead (contractions; also weights of recurrences). */
   consume(i: number, labels: Labels): void;
-  /** Constant operand i loses the positions whose label is dead. Several cuts of one tensor along different axes add up. */
-  cut(i: number, labels: Labels): void;
+  /**
+   * Constant operand i loses the positions whose label is dead. `labels` may be of a larger shape to which the operand is
+   * broadcast: a position goes when all it meets is dead. Cuts along different axes add up. An operand that is computed is tied instead.
+   */
+  cut(i: number, labels: Labels, role?: CutRole): void;
   /** Labels of output i. An output for which nothing is said has none. */
   output(i: number, labels: Labels): void;
   /** How the node's own channel counts follow a cut. */

@@ -1,0 +1,228 @@
+// Cuts of constants that nodes compute (Transpose, Reshape, Cast, DequantizeLinear ... of an initializer) are carried back to where
+// the numbers lie; constants used in several places are cut only where all their uses agree.
+import { attrInt, attrInts, type Model, type Node } from '../ir/graph.js';
+import { elementCount } from '../ir/tensor.js';
+import { usedNames } from '../ir/walk.js';
+import { broadcast, flat, forEachAtom, forEachPair, isBlank, reshape, slice, spread, transpose } from '../ops/labels.js';
+import type { Labels } from '../ops/op.js';
+import type { Cut, Engine } from './channels.js';
+import { smallValue } from './small-values.js';
+import { concreteShape, type Shapes } from './shapes.js';
+
+/** Constants up to this many elements get a copy of their own where their uses disagree; larger ones are tied. */
+export const COPY_LIMIT = 4096;
+
+export function shareConstants(model: Model, shapes: Shapes, engine: Engine): void {
+  const { graph } = model;
+  const uses = new Map<string, number>();
+  const count = (name: string): void => {
+    if (engine.constants.has(name)) uses.set(name, (uses.get(name) ?? 0) + 1);
+  };
+  for (const node of graph.nodes) {
+    const direct = node.inputs.filter((n) => n !== '');
+    direct.forEach(count);
+    // captured by a subgraph: a use that is never cut
+    const seen = new Set(direct);
+    for (const name of usedNames(node)) if (!seen.has(name)) count(name);
+  }
+  for (const v of graph.outputs) count(v.name);
+
+  const cuts = new Map<string, Cut[]>();
+  const add = (from: number): void => {
+    for (let k = from; k < engine.cuts.length; k++) {
+      const cut = engine.cuts[k]!;
+      const list = cuts.get(cut.tensor);
+      if (list === undefined) cuts.set(cut.tensor, [cut]);
+      else list.push(cut);
+    }
+  };
+  add(0);
+  const agree = (name: string, copies: boolean): readonly Cut[] => {
+    const list = cuts.get(name) ?? [];
+    if (list.length === 0) return list;
+    const total = uses.get(name) ?? 0;
+    if (copies || total <= 1) return list;
+    for (const axis of new Set(list.map((c) => c.axis))) {
+      const own = list.filter((c) => c.axis === axis);
+      const places = new Set(own.map((c) => `${c.node}:${c.input}`)).size;
+      const lines = own.map((c) => lineOf(c, engine));
+      if (places < total) own.forEach((c) => engine.freezeFor(c.labels, `"${name}" is also used elsewhere`));
+      else for (const line of lines.slice(1)) engine.tie(lines[0]!, line);
+    }
+    return list;
+  };
+
+  for (let i = graph.nodes.length - 1; i >= 0; i--) {
+    const node = graph.nodes[i]!;
+    if (!node.outputs.some((o) => cuts.has(o))) continue;
+    if (!node.outputs.every((o) => o === '' || engine.constants.has(o))) continue;
+    engine.enter(node, i);
+    if (node.opType === 'Constant' && node.domain === '') {
+      const size = elementCount(concreteShape(shapes, node.outputs[0] ?? '') ?? []);
+      agree(node.outputs[0]!, size <= COPY_LIMIT);
+      continue;
+    }
+    const before = engine.cuts.length;
+    for (const output of node.outputs) {
+      for (const cut of agree(output, false)) {
+        if (!carryBack(engine, model, shapes, node, output, cut)) {
+          engine.freezeFor(cut.labels, `weight computed by ${node.opType} "${node.name || output}"`);
+        }
+      }
+    }
+    add(before);
+  }
+  for (const [name, tensor] of graph.initializers) {
+    if (cuts.has(name)) agree(name, elementCount(tensor.dims) <= COPY_LIMIT);
+  }
+  for (const name of graph.sparseInitializers.keys()) {
+    for (const cut of cuts.get(name) ?? []) engine.freezeFor(cut.labels, `sparse weight "${name}"`);
+  }
+}
+
+/** The labels of a cut as one line of views comparable between uses: a vector when they change along the cut axis only. */
+function lineOf(cut: Cut, engine: Engine): Labels {
+  let l = cut.labels;
+  const n = l.shape[cut.labelAxis]!;
+  for (let k = 0; k < l.shape.length; k++) {
+    if (k === cut.labelAxis || l.strides[k] === 0) continue;
+    // several labels per position: they have to go together
+    const first = flat(l, k, l.shape[k]!);
+    forEachPair(first, l, (a, b) => engine.atoms.tie(a, b, 'shared weight'));
+    l = first;
+  }
+  return { shape: [n], strides: [l.strides[cut.labelAxis]!], offset: l.offset, atoms: l.atoms };
+}
+
+/** Registers the cuts of the node's inputs that give this cut of its output; false when the operator has no way back. */
+function carryBack(engine: Engine, model: Model, shapes: Shapes, node: Node, output: string, cut: Cut): boolean {
+  const shape = concreteShape(shapes, output);
+  const input = concreteShape(shapes, node.inputs[0] ?? '');
+  if (shape === undefined || node.domain !== '') return false;
+  // one cut is one axis of the constant: its labels as a view of the constant's own shape
+  const lead = cut.labels.shape.length - shape.length;
+  const strides = shape.map((_, k) => (k === cut.axis ? cut.labels.strides[k + lead]! : 0));
+  const own: Labels = { shape, strides, offset: cut.labels.offset, atoms: cut.labels.atoms };
+  const give = (i: number, labels: Labels): boolean => {
+    const dims = concreteShape(shapes, node.inputs[i] ?? '');
+    if (dims === undefined) return false;
+    engine.addCut(i, dims, labels, cut.role);
+    return true;
+  };
+  const values = (i: number): readonly (number | undefined)[] | undefined =>
+    smallValue(model.graph, shapes, node.inputs[i] ?? '')?.elems;
+  switch (node.opType) {
+    case 'Transpose': {
+      const perm = attrInts(node, 'perm') ?? shape.map((_, k) => shape.length - 1 - k);
+      return give(0, transpose(own, perm.map((_, k) => perm.indexOf(k))));
+    }
+    case 'Reshape':
+    case 'Flatten':
+    case 'Squeeze':
+    case 'Unsqueeze': {
+      if (input === undefined) return false;
+      if (node.opType === 'Reshape') recountTarget(engine, own);
+      const back = reshape(own, input);
+      return give(0, back);
+    }
+    case 'DequantizeLinear':
+    case 'QuantizeLinear': {
+      const axis = attrInt(node, 'axis', 1);
+      const at = axis < 0 ? axis + shape.length : axis;
+      if (attrInt(node, 'block_size', 0) !== 0) return false;
+      give(0, own);
+      for (const i of [1, 2]) {
+        const dims = concreteShape(shapes, node.inputs[i] ?? '');
+        if (dims?.length !== 1 || dims[0] === 1 || at !== cut.axis) continue;
+        engine.addCut(i, dims, spread(engine.along(own, at), 0, dims), 'along');
+      }
+      return true;
+    }
+    case 'Identity':
+    case 'Cast':
+    case 'CastLike':
+    case 'Dropout':
+    case 'Neg':
+    case 'Abs':
+    case 'Sqrt':
+    case 'Reciprocal':
+    case 'Exp':
+    case 'Log':
+    case 'Sign':
+    case 'Relu':
+    case 'Sigmoid':
+    case 'Tanh':
+    case 'Softplus':
+    case 'Clip':
+      return give(0, own);
+    case 'Add':
+    case 'Sub':
+    case 'Mul':
+    case 'Div':
+    case 'Pow':
+    case 'Max':
+    case 'Min':
+    case 'Where':
+    case 'Equal':
+    case 'Expand': {
+      const last = node.opType === 'Expand' ? 1 : node.inputs.length;
+      for (let i = 0; i < last; i++) if (!give(i, own)) return false;
+      if (node.opType === 'Expand') recountTarget(engine, own);
+      return true;
+    }
+    case 'ConstantOfShape': {
+      recountTarget(engine, own, 0);
+      return true;
+    }
+    case 'Concat': {
+      const axis = attrInt(node, 'axis', 0);
+      const at = axis < 0 ? axis + shape.length : axis;
+      let start = 0;
+      for (let i = 0; i < node.inputs.length; i++) {
+        const dims = concreteShape(shapes, node.inputs[i]!);
+        if (dims === undefined) return false;
+        if (!give(i, slice(own, at, start, 1, dims[at]!))) return false;
+        start += dims[at]!;
+      }
+      return true;
+    }
+    case 'Split': {
+      // only cuts across the split axis have an easy way back: each part asks for its own piece
+      const axis = attrInt(node, 'axis', 0);
+      const at = axis < 0 ? axis + shape.length : axis;
+      if (input === undefined || at === cut.axis || node.outputs.length !== 1) return false;
+      return give(0, broadcast({ ...own, shape: input, strides: own.strides }, input));
+    }
+    case 'Gather': {
+      if (input === undefined) return false;
+      const axis = attrInt(node, 'axis', 0);
+      const at = axis < 0 ? axis + input.length : axis;
+      const indices = values(1);
+      const rank = concreteShape(shapes, node.inputs[1] ?? '')?.length;
+      if (indices === undefined || rank === undefined) return false;
+      if (cut.axis >= at && cut.axis < at + rank) return false;
+      const kept = input.map((_, k) => (k < at ? k : k + rank - 1));
+      const back = input.map((_, k) => (k === at ? 0 : own.strides[kept[k]!]!));
+      return give(0, { ...own, shape: input, strides: back });
+    }
+    default:
+      return false;
+  }
+}
+
+/** The shape operand of the current node follows the cut dims of its output. */
+function recountTarget(engine: Engine, labels: Labels, input = 1): void {
+  if (isBlank(labels)) return;
+  let any = false;
+  forEachAtom(labels, () => {
+    any = true;
+  });
+  if (!any) return;
+  const axis = labels.strides.findIndex((s) => s !== 0);
+  engine.recount((r) => {
+    const target = r.value(input)?.elems;
+    const dims = r.dims(labels);
+    const wanted = dims.map((d, k) => (k !== axis || (target?.[k] ?? 1) <= 0 ? undefined : d));
+    return { inputs: new Map([[input, wanted]]) };
+  });
+}

@@ -1,0 +1,356 @@
+// Channel rules of operators that move elements: the operator itself, run on labels; counts held as data follow the cut.
+import { attrInt, attrInts, attrString, intsAttribute } from '../ir/graph.js';
+import { merge, normal, operand } from './channel-rules.js';
+import { broadcast, concat, flat, insertAxis, isBlank, noLabels, pick, reshape, slice, take, transpose } from './labels.js';
+import type { ChannelContext, ChannelRule, Labels } from './op.js';
+
+/** Reshape, Flatten, Squeeze, Unsqueeze: the order of elements stays. A target shape (input 1 of Reshape) follows. */
+export const reshaped: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const out = reshape(x, c.outputShape(0));
+  c.output(0, out);
+  if (c.node.opType !== 'Reshape') return;
+  c.recount((r) => {
+    const dims = r.dims(out);
+    const attribute = attrInts(c.node, 'shape');
+    if (attribute !== undefined) {
+      return { attributes: { shape: intsAttribute('shape', attribute.map((t, k) => (t <= 0 ? t : dims[k]!))) } };
+    }
+    return { inputs: new Map([[1, targetOf(r.value(1)?.elems, dims)]]) };
+  });
+};
+
+/** Targets as data: what copies (0), infers (-1) or depends on the batch (unknown) stays as it is. */
+function targetOf(target: readonly (number | undefined)[] | undefined, dims: readonly number[]): (number | undefined)[] {
+  return dims.map((d, k) => ((target?.[k] ?? 0) <= 0 ? undefined : d));
+}
+
+export const transposed: ChannelRule = (c) => {
+  const x = c.labels(0);
+  const rank = x.shape.length;
+  c.output(0, transpose(x, attrInts(c.node, 'perm') ?? x.shape.map((_, k) => rank - 1 - k)));
+};
+
+export const expanded: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const out = broadcast(x, c.outputShape(0));
+  c.output(0, out);
+  const axes = out.shape.map((_, k) => c.varies(out, k));
+  c.recount((r) => {
+    const dims = r.dims(out);
+    const target = r.value(1)?.elems;
+    const lead = dims.length - (target?.length ?? dims.length);
+    const wanted = dims.map((d, k) => (axes[k]! && (target?.[k - lead] ?? 1) > 1 ? d : undefined));
+    return { inputs: new Map([[1, wanted.slice(Math.max(0, lead))]]) };
+  });
+};
+
+export const tiled: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const repeats = c.value(1)?.elems;
+  if (repeats === undefined || repeats.some((r) => r === undefined)) {
+    c.freeze(x, 'Tile by unknown counts');
+    return;
+  }
+  let out = x;
+  for (let k = 0; k < x.shape.length; k++) {
+    const times = repeats[k]!;
+    if (times === 1) continue;
+    const grown = insertAxis(out, k, times);
+    out = reshape(grown, out.shape.map((d, j) => (j === k ? d * times : d)));
+  }
+  c.output(0, out);
+};
+
+export const concatenated: ChannelRule = (c) => {
+  const shape = c.outputShape(0);
+  const axis = normal(attrInt(c.node, 'axis', 1), shape.length);
+  const all = c.node.inputs.map((_, i) => i);
+  let parts = all.map((i) => c.labels(i));
+  if (parts.every(isBlank)) return;
+  // axes across the join: all parts carry the same channels there
+  for (let k = 0; k < shape.length; k++) {
+    if (k === axis) continue;
+    const carriers = all.filter((i) => c.varies(parts[i]!, k));
+    if (carriers.length === 0) continue;
+    const first = parts[carriers[0]!]!;
+    const along = acrossJoin(c, first, axis, k);
+    for (const i of all) {
+      const target = { ...along, shape: parts[i]!.shape };
+      if (c.isConstant(i)) c.cut(i, target, 'along');
+      else if (!c.varies(parts[i]!, k)) c.freeze(along, 'joined with a value without these channels');
+      else if (i !== carriers[0]) {
+        parts[i] = acrossJoin(c, parts[i]!, axis, k);
+        c.tie(parts[i]!, target);
+      }
+    }
+    parts = parts.map((p) => ({ ...along, shape: p.shape }));
+  }
+  c.output(0, concat(parts, axis));
+};
+
+/** Labels along the join as well as across it: across wins. */
+function acrossJoin(c: ChannelContext, l: Labels, axis: number, k: number): Labels {
+  return c.varies(l, axis) && c.varies(l, k) ? c.whole(l, axis, 'joined along another axis') : flatIfStill(l, axis);
+}
+
+function flatIfStill(l: Labels, axis: number): Labels {
+  return flat(l, axis, l.shape[axis]!);
+}
+
+export const splitted: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const axis = normal(attrInt(c.node, 'axis', 0), x.shape.length);
+  let start = 0;
+  const parts: Labels[] = [];
+  c.node.outputs.forEach((name, i) => {
+    const size = name === '' ? partSize(c, i) : c.outputShape(i)[axis]!;
+    const part = slice(x, axis, start, 1, size);
+    parts.push(part);
+    c.output(i, part);
+    start += size;
+  });
+  if (!c.varies(x, axis)) return;
+  if (x.shape.some((_, k) => k !== axis && c.varies(x, k))) c.hold(x, axis);
+  c.recount((r) => {
+    const sizes = parts.map((p) => r.dims(p)[axis]!);
+    if (c.opset < 13) return { attributes: { split: intsAttribute('split', sizes) } };
+    return { attributes: { num_outputs: undefined }, inputs: new Map([[1, sizes]]) };
+  });
+};
+
+function partSize(c: ChannelContext, i: number): number {
+  return attrInts(c.node, 'split')?.[i] ?? c.value(1)?.elems[i] ?? 0;
+}
+
+export const sliced: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const shape = c.outputShape(0);
+  const old = attrInts(c.node, 'starts') !== undefined;
+  const list = (i: number, name: string): readonly (number | undefined)[] | undefined =>
+    old ? attrInts(c.node, name) : c.present(i) ? c.value(i)?.elems : undefined;
+  const starts = list(1, 'starts');
+  const axes = list(3, 'axes') ?? starts?.map((_, k) => k);
+  const steps = list(4, 'steps');
+  if (starts === undefined || axes === undefined) {
+    freezeVarying(c, x, shape, 'Slice at unknown places');
+    return;
+  }
+  let out = x;
+  const moved: { readonly at: number; readonly axis: number; readonly start: number }[] = [];
+  for (let j = 0; j < axes.length; j++) {
+    const axis = normal(axes[j] ?? 0, x.shape.length);
+    const size = x.shape[axis]!;
+    const step = steps?.[j] ?? 1;
+    const count = shape[axis]!;
+    const given = starts[j];
+    if (count === size && step === 1) continue;
+    if (!c.varies(x, axis)) {
+      out = flat(out, axis, count);
+      continue;
+    }
+    if (given === undefined || step !== 1) {
+      out = flat(c.whole(out, axis, 'Slice with a step over channels'), axis, count);
+      continue;
+    }
+    const start = Math.min(given < 0 ? Math.max(given + size, 0) : given, size);
+    if (x.shape.some((_, k) => k !== axis && c.varies(x, k))) c.hold(x, axis);
+    out = slice(out, axis, start, 1, count);
+    moved.push({ at: j, axis, start });
+  }
+  c.output(0, out);
+  if (moved.length === 0) return;
+  c.recount((r) => {
+    const from: (number | undefined)[] = starts.map(() => undefined);
+    const to: (number | undefined)[] = starts.map(() => undefined);
+    for (const { at, axis, start } of moved) {
+      const alive = r.alive(x, axis);
+      const begin = alive.slice(0, start).filter(Boolean).length;
+      from[at] = begin;
+      to[at] = begin + alive.slice(start, start + shape[axis]!).filter(Boolean).length;
+    }
+    if (old) {
+      const merged = (name: string, wanted: readonly (number | undefined)[]): readonly number[] =>
+        attrInts(c.node, name)!.map((v, k) => wanted[k] ?? v);
+      return {
+        attributes: { starts: intsAttribute('starts', merged('starts', from)), ends: intsAttribute('ends', merged('ends', to)) },
+      };
+    }
+    return { inputs: new Map([[1, from], [2, to]]) };
+  });
+};
+
+/** Axes on which the shape changes must stay whole; the rest passes. */
+function freezeVarying(c: ChannelContext, x: Labels, shape: readonly number[], reason: string): void {
+  let out = x;
+  for (let k = 0; k < x.shape.length; k++) {
+    if (shape[k] !== x.shape[k]) out = flat(c.whole(out, k, reason), k, shape[k]!);
+  }
+  c.output(0, out);
+}
+
+/** Pad: constant padding along channels makes new channels of that constant (they are tied by what meets them). */
+export const padded: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const shape = c.outputShape(0);
+  const rank = x.shape.length;
+  const attribute = attrInts(c.node, 'pads') ?? attrInts(c.node, 'paddings');
+  const data = attribute ?? c.value(1)?.elems;
+  const axes = c.present(3) ? c.value(3)?.elems : undefined;
+  const constant = attrString(c.node, 'mode', 'constant') === 'constant';
+  let out = x;
+  for (let k = 0; k < rank; k++) {
+    if (shape[k] === x.shape[k]) continue;
+    const j = axes === undefined ? k : axes.findIndex((a) => a !== undefined && normal(a, rank) === k);
+    const before = data?.[j];
+    const after = data?.[j + (data.length >> 1)];
+    if (!c.varies(x, k)) {
+      out = flat(out, k, shape[k]!);
+      continue;
+    }
+    const simple = constant && before !== undefined && after !== undefined && before >= 0 && after >= 0;
+    if (!simple || x.shape.some((_, q) => q !== k && c.varies(out, q))) {
+      out = flat(c.whole(out, k, 'Pad over channels'), k, shape[k]!);
+      continue;
+    }
+    const line = (n: number): Labels => c.spread(c.fresh(n), k, x.shape.map((d, q) => (q === k ? n : (out.shape[q] ?? d))));
+    const pieces = [...(before > 0 ? [line(before)] : []), out, ...(after > 0 ? [line(after)] : [])];
+    const joined = concat(pieces, k);
+    out = joined;
+    c.recount((r) => {
+      const alive = r.alive(joined, k);
+      const wanted: (number | undefined)[] = Array.from({ length: data!.length }, () => undefined);
+      wanted[j] = alive.slice(0, before).filter(Boolean).length;
+      wanted[j + (data!.length >> 1)] = alive.slice(alive.length - after).filter(Boolean).length;
+      if (attribute !== undefined) {
+        const name = attrInts(c.node, 'pads') === undefined ? 'paddings' : 'pads';
+        return { attributes: { [name]: intsAttribute(name, attribute.map((v, q) => wanted[q] ?? v)) } };
+      }
+      return { inputs: new Map([[1, wanted]]) };
+    });
+  }
+  c.output(0, out);
+};
+
+/** Gather: a table of constants makes channels (embedding); along labels, the indices are recounted. */
+export const gathered: ChannelRule = (c) => {
+  const table = c.inputShape(0);
+  const axis = normal(attrInt(c.node, 'axis', 0), table.length);
+  const shape = c.outputShape(0);
+  const rank = c.inputShape(1).length;
+  if (c.isConstant(0)) {
+    // an embedding: the last axis of the table is the width
+    const last = table.length - 1;
+    if (last === axis) return;
+    const atoms = c.fresh(table[last]!);
+    c.cut(0, c.spread(atoms, last, table), 'out');
+    c.output(0, c.spread(atoms, shape.length - 1, shape));
+    return;
+  }
+  const x = c.labels(0);
+  if (isBlank(x)) {
+    c.freeze(c.labels(1), 'used as an index');
+    return;
+  }
+  const replaced = (l: Labels, size: readonly number[]): Labels => {
+    let out = pick(l, axis, 0);
+    size.forEach((d, k) => {
+      out = insertAxis(out, axis + k, d);
+    });
+    return out;
+  };
+  if (!c.varies(x, axis)) {
+    c.output(0, replaced(x, c.inputShape(1)));
+    return;
+  }
+  const indices = c.value(1)?.elems;
+  const others = x.shape.some((_, k) => k !== axis && c.varies(x, k));
+  if (indices === undefined || indices.some((i) => i === undefined) || rank > 1) {
+    c.output(0, replaced(c.whole(x, axis, 'Gather at unknown places'), c.inputShape(1)));
+    return;
+  }
+  const size = table[axis]!;
+  const places = indices.map((i) => normal(i!, size));
+  if (rank === 0 && !others) {
+    // one channel is read by its number: it must stay, and its number follows
+    c.freeze(slice(x, axis, places[0]!, 1, 1), 'read by its index');
+  } else if (others) c.hold(x, axis);
+  c.output(0, rank === 0 ? pick(x, axis, places[0]!) : take(x, axis, places));
+  c.recount((r) => {
+    const alive = r.alive(x, axis);
+    const rankOf = (p: number): number => alive.slice(0, p).filter(Boolean).length;
+    return { inputs: new Map([[1, places.filter((p) => alive[p]).map(rankOf)]]) };
+  });
+};
+
+/** Resize, Upsample: channels pass; sizes that name the channel count follow. */
+export const resized: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const shape = c.outputShape(0);
+  let out = x;
+  for (let k = 0; k < x.shape.length; k++) {
+    if (shape[k] !== x.shape[k]) out = flat(c.whole(out, k, 'channels lie along space'), k, shape[k]!);
+  }
+  c.output(0, out);
+  if (!c.present(3)) return;
+  const axes = attrInts(c.node, 'axes');
+  const end = out;
+  c.recount((r) => {
+    const dims = r.dims(end);
+    const wanted = (axes ?? dims.map((_, k) => k)).map((a) => {
+      const k = normal(a, dims.length);
+      return dims[k] === shape[k] ? undefined : dims[k];
+    });
+    return { inputs: new Map([[3, wanted]]) };
+  });
+};
+
+/** DepthToSpace: the block x block channels that make one output channel are one unit. */
+export const depthToSpace: ChannelRule = (c) => {
+  let x = c.labels(0);
+  if (isBlank(x)) return;
+  for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
+  const atoms = c.along(x, 1);
+  const block = attrInt(c.node, 'blocksize', 1) ** 2;
+  const count = atoms.length / block;
+  const depthFirst = attrString(c.node, 'mode', 'DCR') === 'DCR';
+  const made = new Int32Array(count);
+  for (let o = 0; o < count; o++) {
+    const members = Int32Array.from({ length: block }, (_, b) => atoms[depthFirst ? b * count + o : o * block + b]!);
+    c.tieAll(members);
+    made[o] = members[0]!;
+  }
+  c.output(0, c.spread(made, 1, c.outputShape(0)));
+};
+
+/** SpaceToDepth: every channel becomes block x block channels that share its label. */
+export const spaceToDepth: ChannelRule = (c) => {
+  let x = c.labels(0);
+  if (isBlank(x)) return;
+  for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
+  const atoms = c.along(x, 1);
+  const shape = c.outputShape(0);
+  c.output(0, c.spread(Int32Array.from({ length: shape[1]! }, (_, i) => atoms[i % atoms.length]!), 1, shape));
+};
+
+/** Shape, Size: numbers about a value, recomputed by the pruned graph itself. */
+export const shapeOnly: ChannelRule = () => {};
+
+/** ScatterND and kin: labels pass on axes that no index touches; all operands that have those axes follow. */
+export const whereLike: ChannelRule = (c) => {
+  const shape = c.outputShape(0);
+  const active = [0, 1, 2].filter((i) => c.present(i) && !c.isConstant(i));
+  const merged = merge(
+    c,
+    active.map((i) => operand(c.labels(i), shape)),
+  );
+  for (const i of [0, 1, 2]) if (c.present(i) && c.isConstant(i)) c.cut(i, merged);
+  c.output(0, merged.shape.length === shape.length ? merged : noLabels(shape));
+};
