@@ -1,7 +1,7 @@
 // Runs labels through the network (design.md, decision 2): every operator's channel rule, in order, then what holds for the whole
 // graph. Gives views of labels for each value, cuts of constants, what is consumed, and how channel counts follow.
 import { describeNode, type Graph, type Model, type Node } from '../ir/graph.js';
-import { subgraphs, usedNames } from '../ir/walk.js';
+import { capturedNames, subgraphs, usedNames } from '../ir/walk.js';
 import { flat, forEachAtom, forEachPair, isBlank, movingAxes, noLabels, spread } from '../ops/labels.js';
 import type {
   ChannelContext,
@@ -58,12 +58,18 @@ export interface Channels {
   readonly families: readonly Family[];
   /** Names of values made of constants (and of shapes) only. */
   readonly constants: ReadonlySet<string>;
+  /** Names that subgraphs use. */
+  readonly captured: ReadonlySet<string>;
 }
 
 export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channels {
   const { graph } = model;
   const engine = new Engine(model, shapes);
-  graph.nodes.forEach((node, i) => engine.step(node, i, table));
+  const captured = new Set<string>();
+  graph.nodes.forEach((node, i) => {
+    engine.step(node, i, table);
+    for (const inner of subgraphs(node)) for (const name of capturedNames(inner)) captured.add(name);
+  });
   for (const output of graph.outputs) {
     const labels = engine.values.get(output.name);
     if (labels !== undefined) engine.freezeFor(labels, `graph output "${output.name}"`);
@@ -78,6 +84,7 @@ export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channel
     recounts: engine.recounts,
     families: engine.families,
     constants: engine.constants,
+    captured,
   };
 }
 

@@ -23,6 +23,8 @@ export interface ChannelGroup {
   /** MACs of the nodes that shrink with the group, and the MACs that one unit takes along when it dies (others alive). */
   readonly macs: number;
   readonly unitMacs: number;
+  /** Sets of units (other than all of them) of which one must stay: they fill an axis of some value by themselves. */
+  readonly atLeastOne: readonly (readonly number[])[];
   /** Why cutting it is not exact (LayerNormalization over channels ...); such groups are only cut when asked. */
   readonly inexact?: string;
 }
@@ -34,12 +36,22 @@ export interface Frozen {
   readonly reason: string;
 }
 
+/** MACs of a node (or of one weight of it) and the lines of classes they are proportional to: MACs x product of the shares alive. */
+export interface MacShare {
+  /** Index of the node. */
+  readonly node: number;
+  readonly macs: number;
+  readonly lines: readonly Int32Array[];
+}
+
 export interface ChannelGroups {
   readonly groups: readonly ChannelGroup[];
   readonly frozen: readonly Frozen[];
   /** Labels of each labelled value of the graph, after ties were resolved (atom -> representative). */
   readonly labels: ReadonlyMap<string, Labels>;
   readonly find: (atom: number) => number;
+  /** For counting a cut without making it. */
+  readonly macShares: readonly MacShare[];
 }
 
 /** Which units of which groups die: group id -> unit indices, ascending. Plain data. */

@@ -1,6 +1,7 @@
 // The operator table: every operator that Pare knows, one file per family. A new family is one import and one line here.
 import { activationOps } from './activation.js';
 import { attentionOps } from './attention.js';
+import { channelRules } from './channel-table.js';
 import { contribOps } from './contrib.js';
 import { controlOps } from './control.js';
 import { convOps } from './conv.js';
@@ -51,8 +52,10 @@ const families: readonly OpDef[] = [
 ];
 
 export const operators: readonly OpDef[] = families.map((def) => {
-  const gradient = (def.domain ?? '') === '' ? gradientRules.get(def.opType) : undefined;
-  return gradient === undefined ? def : { ...def, gradient };
+  if ((def.domain ?? '') !== '') return def;
+  const gradient = gradientRules.get(def.opType);
+  const channels = channelRules.get(def.opType);
+  return { ...def, ...(gradient === undefined ? {} : { gradient }), ...(channels === undefined ? {} : { channels }) };
 });
 
 /** The operators of ONNX; plug-ins add theirs by `.with(...)`. */

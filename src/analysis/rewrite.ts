@@ -1,0 +1,262 @@
+// Edits of one graph while it is cut: constants replaced in place or copied where uses differ, attributes and shape operands patched.
+import { PareError } from '../errors.js';
+import { describeNode, withAttributes, type Attribute, type Graph, type Model, type Node, type ValueInfo } from '../ir/graph.js';
+import { sliceTensor, type Keep } from '../ir/slice.js';
+import { DataType, int64Tensor, readNumbers, type Tensor } from '../ir/tensor.js';
+import { allNames, freshName, removeDead } from '../ir/walk.js';
+import type { NodePatch, PartialValue } from '../ops/op.js';
+import type { Analysis } from './analyse.js';
+import type { Fate } from './fate.js';
+import { constantOfNode } from './scope.js';
+
+type Wanted = readonly (number | undefined)[];
+
+export class Rewriter {
+  private readonly analysis: Analysis;
+  private readonly fate: Fate;
+  private readonly graph: Graph;
+  private readonly nodes = new Map<number, Node>();
+  private readonly initializers = new Map<string, Tensor>();
+  private readonly prelude: Node[] = [];
+  private readonly operands = new Map<number, Map<number, Wanted>>();
+  private names: Set<string> | undefined;
+  private computed: ReadonlyMap<string, PartialValue> | undefined;
+  private replacedComputed = false;
+
+  constructor(analysis: Analysis, fate: Fate) {
+    this.analysis = analysis;
+    this.fate = fate;
+    this.graph = analysis.model.graph;
+  }
+
+  /** `uses`: "node:input" -> what stays along each axis. */
+  cutConstant(name: string, uses: ReadonlyMap<string, Keep[]>): void {
+    const tensor = this.constant(name);
+    if (tensor === undefined) return; // made by nodes: its origin is cut
+    const all = this.analysis.constantUses.get(name) ?? [];
+    if (all.length === 1) {
+      this.replaceConstant(name, sliceTensor(tensor, [...uses.values()][0]!));
+      return;
+    }
+    const variants = new Map<string, { readonly keeps: Keep[]; readonly places: (readonly [number, number])[] }>();
+    let untouched = false;
+    for (const [node, input] of all) {
+      const keeps = uses.get(`${node}:${input}`);
+      if (keeps === undefined) {
+        untouched = true;
+        continue;
+      }
+      const key = keeps.map((k, axis) => (k === undefined ? '' : `${axis}:${Array.from(k).join()}`)).join('|');
+      const variant = variants.get(key);
+      if (variant === undefined) variants.set(key, { keeps, places: [[node, input]] });
+      else variant.places.push([node, input]);
+    }
+    for (const { keeps, places } of variants.values()) {
+      const cut = sliceTensor(tensor, keeps);
+      if (!untouched) {
+        untouched = true;
+        this.replaceConstant(name, cut);
+        continue;
+      }
+      const own = this.addConstant(cut, name);
+      for (const [node, input] of places) this.setInput(node, input, own);
+    }
+  }
+
+  patch(index: number, patch: NodePatch): void {
+    if (patch.attributes !== undefined) this.patchAttributes(index, patch.attributes);
+    for (const [i, wanted] of patch.inputs ?? []) {
+      let own = this.operands.get(index);
+      if (own === undefined) this.operands.set(index, (own = new Map<number, Wanted>()));
+      const before = own.get(i);
+      // several cuts of one operand, each along its own axis, add up
+      own.set(i, before === undefined || before.length !== wanted.length ? wanted : before.map((w, k) => wanted[k] ?? w));
+    }
+  }
+
+  finish(): Model {
+    for (const [index, operands] of this.operands) {
+      for (const [i, wanted] of operands) this.patchOperand(index, i, wanted);
+    }
+    const { model } = this.analysis;
+    let nodes = this.graph.nodes;
+    if (this.nodes.size > 0) {
+      const copy = [...nodes];
+      for (const [i, node] of this.nodes) copy[i] = node;
+      nodes = copy;
+    }
+    if (this.prelude.length > 0) nodes = [...this.prelude, ...nodes];
+    let initializers = this.graph.initializers;
+    if (this.initializers.size > 0) {
+      const copy = new Map(initializers);
+      for (const [name, t] of this.initializers) copy.set(name, t);
+      initializers = copy;
+    }
+    const inputs = this.graph.inputs.some((v) => this.initializers.has(v.name))
+      ? this.graph.inputs.map((v) => this.retype(v))
+      : this.graph.inputs;
+    const graph: Graph = { ...this.graph, nodes, initializers, inputs, valueInfo: this.valueInfo() };
+    return { ...model, graph: this.replacedComputed ? removeDead(graph) : graph };
+  }
+
+  private patchAttributes(index: number, changes: Readonly<Record<string, Attribute | undefined>>): void {
+    const node = this.node(index);
+    const differs = Object.entries(changes).some(([name, a]) => {
+      const was = node.attributes.get(name);
+      if (a === undefined || was === undefined) return a !== was;
+      return JSON.stringify(a.value) !== JSON.stringify(was.value);
+    });
+    if (differs) this.nodes.set(index, withAttributes(node, changes));
+  }
+
+  private patchOperand(index: number, i: number, wanted: Wanted): void {
+    const original = this.graph.nodes[index]!;
+    const name = original.inputs[i] ?? '';
+    if (name === '') {
+      if (wanted.every((w) => w !== undefined)) this.setInput(index, i, this.addConstant(vector('', wanted), `${describe(original)}_${i}`));
+      return;
+    }
+    this.makeValue(index, i, name, wanted);
+  }
+
+  /** Operand i of the node gets the wanted contents: constants are replaced, computed ones patched where they come out wrong. */
+  private makeValue(index: number, i: number, name: string, wanted: Wanted): void {
+    if (wanted.every((w) => w === undefined) && wanted.length > 0) return;
+    const tensor = this.constant(name);
+    if (tensor !== undefined) {
+      const was = Array.from(readNumbers(tensor));
+      const now = wanted.map((w, k) => w ?? was[k] ?? 0);
+      if (now.length === was.length && now.every((v, k) => v === was[k])) return;
+      const dims = tensor.dims.length === 0 ? [] : [now.length];
+      const made = integers(tensor, dims, now);
+      if ((this.analysis.constantUses.get(name)?.length ?? 0) <= 1) this.replaceConstant(name, made);
+      else this.setInput(index, i, this.addConstant(made, name));
+      return;
+    }
+    this.computed ??= this.analysis.shapeChains.values(this.fate);
+    const value = this.computed.get(name);
+    const elems = value?.elems;
+    const right = wanted.length === elems?.length && wanted.every((w, k) => w === undefined || w === elems[k]);
+    if (right) return;
+    const merged = wanted.map((w, k) => w ?? elems?.[k]);
+    if (merged.every((w) => w !== undefined)) {
+      const dims = value?.dims.length === 0 ? [] : [merged.length];
+      const type = this.analysis.shapes.types.get(name);
+      const like = { name, dataType: type?.kind === 'tensor' ? type.elemType : DataType.INT64, dims };
+      this.setInput(index, i, this.addConstant(integers(like, dims, merged), name));
+      this.replacedComputed = true;
+      return;
+    }
+    // parts depend on the batch: go where the wrong parts are made
+    const at = this.analysis.producers.get(name);
+    const maker = at === undefined ? undefined : this.graph.nodes[at]!;
+    if (at !== undefined && maker?.opType === 'Concat') {
+      let start = 0;
+      maker.inputs.forEach((piece, k) => {
+        const type = this.analysis.shapes.types.get(piece);
+        const size = type?.kind === 'tensor' && typeof type.shape?.[0] === 'number' ? type.shape[0] : 1;
+        this.makeValue(at, k, piece, wanted.slice(start, start + size));
+        start += size;
+      });
+      return;
+    }
+    if (at !== undefined && maker !== undefined && THROUGH.has(maker.opType)) {
+      this.makeValue(at, 0, maker.inputs[0]!, wanted);
+      return;
+    }
+    throw new PareError(
+      `${describeNode(this.graph.nodes[index]!)}: its operand "${name}" mixes channel counts with the batch size; give the model a fixed batch size`,
+    );
+  }
+
+  private replaceConstant(name: string, tensor: Tensor): void {
+    if (this.graph.initializers.has(name)) {
+      this.initializers.set(name, tensor);
+      return;
+    }
+    const at = this.analysis.producers.get(name)!;
+    const node = this.node(at);
+    const attributes = new Map<string, Attribute>([['value', { name: 'value', kind: 'tensor', value: tensor }]]);
+    this.nodes.set(at, { ...node, attributes });
+  }
+
+  private addConstant(tensor: Tensor, stem: string): string {
+    this.names ??= allNames(this.graph);
+    const name = freshName(this.names, `${stem}_cut`);
+    this.names.add(name);
+    const named = { ...tensor, name };
+    if (this.analysis.model.irVersion >= 4) this.initializers.set(name, named);
+    else {
+      // before IR 4 initializers have to be inputs; a Constant node need not
+      const attributes = new Map<string, Attribute>([['value', { name: 'value', kind: 'tensor', value: named }]]);
+      this.prelude.push({ name: '', opType: 'Constant', domain: '', inputs: [], outputs: [name], attributes });
+    }
+    return name;
+  }
+
+  private setInput(index: number, i: number, name: string): void {
+    const node = this.node(index);
+    const inputs = [...node.inputs];
+    while (inputs.length < i) inputs.push('');
+    inputs[i] = name;
+    this.nodes.set(index, { ...node, inputs });
+  }
+
+  private node(index: number): Node {
+    return this.nodes.get(index) ?? this.graph.nodes[index]!;
+  }
+
+  private constant(name: string): Tensor | undefined {
+    const tensor = this.graph.initializers.get(name);
+    if (tensor !== undefined) return tensor;
+    const at = this.analysis.producers.get(name);
+    const node = at === undefined ? undefined : this.graph.nodes[at];
+    return node?.opType === 'Constant' && node.domain === '' ? constantOfNode(node) : undefined;
+  }
+
+  private retype(v: ValueInfo): ValueInfo {
+    const tensor = this.initializers.get(v.name);
+    if (tensor === undefined || v.type?.kind !== 'tensor') return v;
+    return { ...v, type: { ...v.type, shape: tensor.dims } };
+  }
+
+  /** Declared types of values that shrink follow; those of constants that nodes compute are dropped. */
+  private valueInfo(): ReadonlyMap<string, ValueInfo> {
+    const declared = this.graph.valueInfo;
+    if (declared.size === 0) return declared;
+    const result = new Map<string, ValueInfo>();
+    for (const [name, info] of declared) {
+      const placed = this.analysis.plan.values.get(name);
+      const keep = placed === undefined ? undefined : this.fate.keep(placed.line);
+      if (placed !== undefined && keep !== undefined) {
+        if (info.type?.kind !== 'tensor' || info.type.shape === undefined) continue;
+        const shape = info.type.shape.map((d, k) => (k === placed.axis ? keep.length : d));
+        result.set(name, { ...info, type: { ...info.type, shape } });
+      } else if (!this.analysis.computedConstants.has(name)) result.set(name, info);
+    }
+    return result;
+  }
+}
+
+const THROUGH: ReadonlySet<string> = new Set(['Cast', 'Identity', 'Unsqueeze', 'Squeeze', 'Reshape']);
+
+function vector(name: string, values: Wanted): Tensor {
+  return int64Tensor(
+    name,
+    values.map((v) => v ?? 0),
+  );
+}
+
+function integers(like: Pick<Tensor, 'name' | 'dataType' | 'dims'>, dims: readonly number[], values: readonly number[]): Tensor {
+  const made = int64Tensor(like.name, values, dims);
+  if (like.dataType === DataType.INT64) return made;
+  const bytes =
+    like.dataType === DataType.INT32
+      ? new Uint8Array(Int32Array.from(values).buffer)
+      : new Uint8Array(Float32Array.from(values).buffer);
+  return { name: like.name, dataType: like.dataType, dims, bytes: () => bytes };
+}
+
+function describe(node: Node): string {
+  return node.name === '' ? (node.outputs[0] ?? node.opType) : node.name;
+}

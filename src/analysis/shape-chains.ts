@@ -1,0 +1,90 @@
+// Shape operands that a network computes (Shape -> Gather -> Concat -> Reshape): what they will be after a cut, by running
+// inference over just those nodes, so that only what comes out wrong is replaced.
+import type { Graph, Model, Node, ValueInfo, ValueType } from '../ir/graph.js';
+import { usedNames } from '../ir/walk.js';
+import type { OpTable, PartialValue } from '../ops/op.js';
+import type { Fate } from './fate.js';
+import type { ChannelPlan } from './plan.js';
+import { inferShapes, type Shapes } from './shapes.js';
+
+export interface ShapeChains {
+  /** Contents of the computed operands once the dead channels are gone; elements that depend on the batch are unknown. */
+  values(fate: Fate): ReadonlyMap<string, PartialValue>;
+}
+
+export function shapeChains(
+  model: Model,
+  table: OpTable,
+  open: Shapes,
+  plan: ChannelPlan,
+  producers: ReadonlyMap<string, number>,
+): ShapeChains {
+  let chain: Chain | undefined;
+  return {
+    values(fate) {
+      chain ??= chainOf(model.graph, plan, producers);
+      const types = new Map<string, ValueType>();
+      let changed = false;
+      for (const name of chain.measured) {
+        const type = open.types.get(name);
+        if (type === undefined) continue;
+        const placed = plan.values.get(name);
+        const keep = placed === undefined ? undefined : fate.keep(placed.line);
+        if (placed === undefined || keep === undefined || type.kind !== 'tensor' || type.shape === undefined) {
+          types.set(name, type);
+          continue;
+        }
+        changed = true;
+        types.set(name, { ...type, shape: type.shape.map((d, k) => (k === placed.axis ? keep.length : d)) });
+      }
+      if (!changed) return open.values;
+      return inferShapes({ graph: chain.graph, opsets: model.opsets }, table, { types }).values;
+    },
+  };
+}
+
+interface Chain {
+  readonly graph: Graph;
+  /** Values whose shape is asked for. */
+  readonly measured: readonly string[];
+}
+
+function chainOf(graph: Graph, plan: ChannelPlan, producers: ReadonlyMap<string, number>): Chain {
+  const needed = new Set<number>();
+  const measured = new Set<string>();
+  const visited = new Set<string>();
+  const pending: string[] = [];
+  for (const { node } of plan.recounts) pending.push(...graph.nodes[node]!.inputs.slice(1));
+  for (const { node } of plan.recounts) if (graph.nodes[node]!.opType === 'ConstantOfShape') pending.push(graph.nodes[node]!.inputs[0]!);
+  while (pending.length > 0) {
+    const name = pending.pop()!;
+    if (name === '' || visited.has(name)) continue;
+    visited.add(name);
+    const at = producers.get(name);
+    if (at === undefined) continue;
+    const node: Node = graph.nodes[at]!;
+    if (plan.values.has(name)) {
+      measured.add(name);
+      continue;
+    }
+    needed.add(at);
+    if (node.opType === 'Shape' || node.opType === 'Size') measured.add(node.inputs[0]!);
+    else pending.push(...usedNames(node));
+  }
+  const nodes = [...needed].sort((a, b) => a - b).map((i) => graph.nodes[i]!);
+  const used = new Set(nodes.flatMap((n) => n.inputs));
+  const initializers = new Map([...graph.initializers].filter(([name]) => used.has(name)));
+  const inputs: ValueInfo[] = [...measured].filter((n) => !initializers.has(n)).map((name) => ({ name }));
+  return {
+    graph: {
+      name: 'shapes',
+      nodes,
+      initializers,
+      sparseInitializers: new Map(),
+      inputs,
+      outputs: [],
+      valueInfo: new Map(),
+    },
+    measured: [...measured],
+  };
+}

@@ -1,0 +1,83 @@
+// Which channel rule each operator has. Operators that are missing here freeze what they touch.
+import { convolution, gemm, matMul, recurrent } from './channel-rules-contract.js';
+import {
+  concatenated,
+  depthToSpace,
+  expanded,
+  gathered,
+  padded,
+  reshaped,
+  resized,
+  shapeOnly,
+  sliced,
+  spaceToDepth,
+  splitted,
+  tiled,
+  transposed,
+} from './channel-rules-movement.js';
+import {
+  alongAxis,
+  elementwise,
+  groupNorm,
+  keepsAll,
+  layerNorm,
+  pass,
+  perChannel,
+  reduction,
+  spatial,
+} from './channel-rules.js';
+import type { ChannelRule } from './op.js';
+
+const passing =
+  'Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish ' +
+  'Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt ' +
+  'Swish Tan Tanh ThresholdedRelu Scale ImageScaler ParametricSoftplus ScaledTanh';
+const pointwise =
+  'Add And BitShift BitwiseAnd BitwiseOr BitwiseXor CastLike Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod ' +
+  'Mul Or PRelu Pow Sub Sum Where Xor';
+const sums = 'ReduceSum ReduceSumSquare ReduceL1 ReduceL2';
+const orders = 'ReduceMax ReduceMin ReduceProd ReduceLogSum ReduceLogSumExp ArgMax ArgMin';
+const pools = 'AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool';
+
+export const channelRules: ReadonlyMap<string, ChannelRule> = new Map<string, ChannelRule>([
+  ...each(passing, pass),
+  ...each(pointwise, elementwise),
+  ...each(sums, reduction('sum')),
+  ...each('ReduceMean', reduction('mean')),
+  ...each(orders, reduction('order')),
+  ...each(pools, spatial),
+  ['BatchNormalization', perChannel([1, 2, 3, 4])],
+  ['InstanceNormalization', perChannel([1, 2], 'whole')],
+  ['GroupNormalization', groupNorm],
+  ['LayerNormalization', layerNorm([1, 2])],
+  ['RMSNormalization', layerNorm([1])],
+  ['Softmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
+  ['LogSoftmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
+  ['Hardmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
+  ['LpNormalization', alongAxis('axis', () => -1)],
+  ['LRN', keepsAll()],
+  ['Conv', convolution()],
+  ['ConvTranspose', convolution(true)],
+  ['Gemm', gemm],
+  ['MatMul', matMul],
+  ['LSTM', recurrent(4)],
+  ['GRU', recurrent(3)],
+  ['RNN', recurrent(1)],
+  ...each('Reshape Flatten Squeeze Unsqueeze', reshaped),
+  ['Transpose', transposed],
+  ['Expand', expanded],
+  ['Tile', tiled],
+  ['Concat', concatenated],
+  ['Split', splitted],
+  ['Slice', sliced],
+  ['Pad', padded],
+  ['Gather', gathered],
+  ...each('Resize Upsample', resized),
+  ['DepthToSpace', depthToSpace],
+  ['SpaceToDepth', spaceToDepth],
+  ...each('Shape Size', shapeOnly),
+]);
+
+function each(names: string, rule: ChannelRule): [string, ChannelRule][] {
+  return names.split(' ').map((name) => [name, rule]);
+}
