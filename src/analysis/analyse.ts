@@ -79,6 +79,8 @@ function isDynamic(model: Model): boolean {
   return model.graph.inputs.some(
     (v) =>
       !model.graph.initializers.has(v.name) &&
-      (v.type?.kind !== 'tensor' || v.type.shape === undefined || v.type.shape.some((d) => typeof d !== 'number' || d < 0)),
+      (v.type?.kind !== 'tensor' ||
+        v.type.shape === undefined ||
+        v.type.shape.some((d) => typeof d !== 'number' || d < 0)),
   );
 }

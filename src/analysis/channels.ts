@@ -3,15 +3,7 @@
 import { describeNode, type Graph, type Model, type Node } from '../ir/graph.js';
 import { capturedNames, subgraphs, usedNames } from '../ir/walk.js';
 import { flat, forEachAtom, forEachPair, isBlank, movingAxes, noLabels, spread } from '../ops/labels.js';
-import type {
-  ChannelContext,
-  CutRole,
-  Labels,
-  NodePatch,
-  OpTable,
-  PartialValue,
-  RecountContext,
-} from '../ops/op.js';
+import type { ChannelContext, CutRole, Labels, NodePatch, OpTable, PartialValue, RecountContext } from '../ops/op.js';
 import { createAtoms, variesAlong, type Atoms, type HeldAxis } from './atoms.js';
 import { shareConstants } from './constant-chains.js';
 import { makeRectangular } from './rectangles.js';

@@ -3,7 +3,17 @@
 import { attrInt, attrInts, type Model, type Node } from '../ir/graph.js';
 import { elementCount } from '../ir/tensor.js';
 import { usedNames } from '../ir/walk.js';
-import { broadcast, flat, forEachAtom, forEachPair, isBlank, reshape, slice, spread, transpose } from '../ops/labels.js';
+import {
+  broadcast,
+  flat,
+  forEachAtom,
+  forEachPair,
+  isBlank,
+  reshape,
+  slice,
+  spread,
+  transpose,
+} from '../ops/labels.js';
 import type { Labels } from '../ops/op.js';
 import type { Cut, Engine } from './channels.js';
 import { smallValue } from './small-values.js';
@@ -114,7 +124,13 @@ function carryBack(engine: Engine, model: Model, shapes: Shapes, node: Node, out
   switch (node.opType) {
     case 'Transpose': {
       const perm = attrInts(node, 'perm') ?? shape.map((_, k) => shape.length - 1 - k);
-      return give(0, transpose(own, perm.map((_, k) => perm.indexOf(k))));
+      return give(
+        0,
+        transpose(
+          own,
+          perm.map((_, k) => perm.indexOf(k)),
+        ),
+      );
     }
     case 'Reshape':
     case 'Flatten':

@@ -31,7 +31,8 @@ export function pruneModel(analysis: Analysis, dead: DeadUnits): Model {
   }
   for (const [name, uses] of wanted) rewriter.cutConstant(name, uses);
   for (const [name, { line }] of plan.values) {
-    if (fate.keep(line)?.length === 0) throw new PareError(`"${name}" would lose all its channels: leave one unit alive`);
+    if (fate.keep(line)?.length === 0)
+      throw new PareError(`"${name}" would lose all its channels: leave one unit alive`);
   }
   for (const { node, patch } of plan.recounts) rewriter.patch(node, patch(recountContext(analysis, fate, node)));
   return rewriter.finish();

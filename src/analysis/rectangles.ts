@@ -7,7 +7,7 @@ import { variesAlong, type Atoms, type HeldAxis } from './atoms.js';
 export function makeRectangular(atoms: Atoms, views: readonly Labels[], held: readonly HeldAxis[]): void {
   const open = [...new Set(views)].filter((l) => movingAxes([l]).length > 1);
   // a tie made for one view can undo the product form of another: until nothing changes (every round removes classes)
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     for (const l of open) {
       const axes = movingAxes([l]).filter((k) => variesAlong(atoms, l, k));

@@ -1,6 +1,14 @@
 // Edits of one graph while it is cut: constants replaced in place or copied where uses differ, attributes and shape operands patched.
 import { PareError } from '../errors.js';
-import { describeNode, withAttributes, type Attribute, type Graph, type Model, type Node, type ValueInfo } from '../ir/graph.js';
+import {
+  describeNode,
+  withAttributes,
+  type Attribute,
+  type Graph,
+  type Model,
+  type Node,
+  type ValueInfo,
+} from '../ir/graph.js';
 import { sliceTensor, type Keep } from '../ir/slice.js';
 import { DataType, int64Tensor, readNumbers, type Tensor } from '../ir/tensor.js';
 import { allNames, freshName, removeDead } from '../ir/walk.js';
@@ -70,7 +78,10 @@ export class Rewriter {
       if (own === undefined) this.operands.set(index, (own = new Map<number, Wanted>()));
       const before = own.get(i);
       // several cuts of one operand, each along its own axis, add up
-      own.set(i, before === undefined || before.length !== wanted.length ? wanted : before.map((w, k) => wanted[k] ?? w));
+      own.set(
+        i,
+        before === undefined || before.length !== wanted.length ? wanted : before.map((w, k) => wanted[k] ?? w),
+      );
     }
   }
 
@@ -113,7 +124,8 @@ export class Rewriter {
     const original = this.graph.nodes[index]!;
     const name = original.inputs[i] ?? '';
     if (name === '') {
-      if (wanted.every((w) => w !== undefined)) this.setInput(index, i, this.addConstant(vector('', wanted), `${describe(original)}_${i}`));
+      if (wanted.every((w) => w !== undefined))
+        this.setInput(index, i, this.addConstant(vector('', wanted), `${describe(original)}_${i}`));
       return;
     }
     this.makeValue(index, i, name, wanted);
@@ -247,7 +259,11 @@ function vector(name: string, values: Wanted): Tensor {
   );
 }
 
-function integers(like: Pick<Tensor, 'name' | 'dataType' | 'dims'>, dims: readonly number[], values: readonly number[]): Tensor {
+function integers(
+  like: Pick<Tensor, 'name' | 'dataType' | 'dims'>,
+  dims: readonly number[],
+  values: readonly number[],
+): Tensor {
   const made = int64Tensor(like.name, values, dims);
   if (like.dataType === DataType.INT64) return made;
   const bytes =

@@ -55,7 +55,8 @@ function chainOf(graph: Graph, plan: ChannelPlan, producers: ReadonlyMap<string,
   const visited = new Set<string>();
   const pending: string[] = [];
   for (const { node } of plan.recounts) pending.push(...graph.nodes[node]!.inputs.slice(1));
-  for (const { node } of plan.recounts) if (graph.nodes[node]!.opType === 'ConstantOfShape') pending.push(graph.nodes[node]!.inputs[0]!);
+  for (const { node } of plan.recounts)
+    if (graph.nodes[node]!.opType === 'ConstantOfShape') pending.push(graph.nodes[node]!.inputs[0]!);
   while (pending.length > 0) {
     const name = pending.pop()!;
     if (name === '' || visited.has(name)) continue;

@@ -173,7 +173,10 @@ function unswap(l: Labels, side: Side): Labels {
 
 function swapLast(l: Labels): Labels {
   const n = l.shape.length;
-  return transpose(l, [...l.shape.keys()].map((k) => (k === n - 1 ? n - 2 : k === n - 2 ? n - 1 : k)));
+  return transpose(
+    l,
+    [...l.shape.keys()].map((k) => (k === n - 1 ? n - 2 : k === n - 2 ? n - 1 : k)),
+  );
 }
 
 function resultShape(a: readonly number[], b: readonly number[]): number[] {

@@ -1,7 +1,19 @@
 // Channel rules of operators that move elements: the operator itself, run on labels; counts held as data follow the cut.
 import { attrInt, attrInts, attrString, intsAttribute } from '../ir/graph.js';
 import { merge, normal, operand } from './channel-rules.js';
-import { broadcast, concat, flat, insertAxis, isBlank, noLabels, pick, reshape, slice, take, transpose } from './labels.js';
+import {
+  broadcast,
+  concat,
+  flat,
+  insertAxis,
+  isBlank,
+  noLabels,
+  pick,
+  reshape,
+  slice,
+  take,
+  transpose,
+} from './labels.js';
 import type { ChannelContext, ChannelRule, Labels } from './op.js';
 
 /** Reshape, Flatten, Squeeze, Unsqueeze: the order of elements stays. A target shape (input 1 of Reshape) follows. */
@@ -11,18 +23,28 @@ export const reshaped: ChannelRule = (c) => {
   const out = reshape(x, c.outputShape(0));
   c.output(0, out);
   if (c.node.opType !== 'Reshape') return;
+  const attribute = attrInts(c.node, 'shape');
   c.recount((r) => {
     const dims = r.dims(out);
-    const attribute = attrInts(c.node, 'shape');
     if (attribute !== undefined) {
-      return { attributes: { shape: intsAttribute('shape', attribute.map((t, k) => (t <= 0 ? t : dims[k]!))) } };
+      return {
+        attributes: {
+          shape: intsAttribute(
+            'shape',
+            attribute.map((t, k) => (t <= 0 ? t : dims[k]!)),
+          ),
+        },
+      };
     }
     return { inputs: new Map([[1, targetOf(r.value(1)?.elems, dims)]]) };
   });
 };
 
 /** Targets as data: what copies (0), infers (-1) or depends on the batch (unknown) stays as it is. */
-function targetOf(target: readonly (number | undefined)[] | undefined, dims: readonly number[]): (number | undefined)[] {
+function targetOf(
+  target: readonly (number | undefined)[] | undefined,
+  dims: readonly number[],
+): (number | undefined)[] {
   return dims.map((d, k) => ((target?.[k] ?? 0) <= 0 ? undefined : d));
 }
 
@@ -60,7 +82,10 @@ export const tiled: ChannelRule = (c) => {
     const times = repeats[k]!;
     if (times === 1) continue;
     const grown = insertAxis(out, k, times);
-    out = reshape(grown, out.shape.map((d, j) => (j === k ? d * times : d)));
+    out = reshape(
+      grown,
+      out.shape.map((d, j) => (j === k ? d * times : d)),
+    );
   }
   c.output(0, out);
 };
@@ -84,7 +109,7 @@ export const concatenated: ChannelRule = (c) => {
       else if (!c.varies(parts[i]!, k)) c.freeze(along, 'joined with a value without these channels');
       else if (i !== carriers[0]) {
         parts[i] = acrossJoin(c, parts[i]!, axis, k);
-        c.tie(parts[i]!, target);
+        c.tie(parts[i], target);
       }
     }
     parts = parts.map((p) => ({ ...along, shape: p.shape }));
@@ -116,9 +141,10 @@ export const splitted: ChannelRule = (c) => {
   });
   if (!c.varies(x, axis)) return;
   if (x.shape.some((_, k) => k !== axis && c.varies(x, k))) c.hold(x, axis);
+  const attribute = c.opset < 13;
   c.recount((r) => {
     const sizes = parts.map((p) => r.dims(p)[axis]!);
-    if (c.opset < 13) return { attributes: { split: intsAttribute('split', sizes) } };
+    if (attribute) return { attributes: { split: intsAttribute('split', sizes) } };
     return { attributes: { num_outputs: undefined }, inputs: new Map([[1, sizes]]) };
   });
 };
@@ -165,6 +191,7 @@ export const sliced: ChannelRule = (c) => {
   }
   c.output(0, out);
   if (moved.length === 0) return;
+  const { node } = c;
   c.recount((r) => {
     const from: (number | undefined)[] = starts.map(() => undefined);
     const to: (number | undefined)[] = starts.map(() => undefined);
@@ -176,12 +203,20 @@ export const sliced: ChannelRule = (c) => {
     }
     if (old) {
       const merged = (name: string, wanted: readonly (number | undefined)[]): readonly number[] =>
-        attrInts(c.node, name)!.map((v, k) => wanted[k] ?? v);
+        attrInts(node, name)!.map((v, k) => wanted[k] ?? v);
       return {
-        attributes: { starts: intsAttribute('starts', merged('starts', from)), ends: intsAttribute('ends', merged('ends', to)) },
+        attributes: {
+          starts: intsAttribute('starts', merged('starts', from)),
+          ends: intsAttribute('ends', merged('ends', to)),
+        },
       };
     }
-    return { inputs: new Map([[1, from], [2, to]]) };
+    return {
+      inputs: new Map([
+        [1, from],
+        [2, to],
+      ]),
+    };
   });
 };
 
@@ -219,18 +254,30 @@ export const padded: ChannelRule = (c) => {
       out = flat(c.whole(out, k, 'Pad over channels'), k, shape[k]!);
       continue;
     }
-    const line = (n: number): Labels => c.spread(c.fresh(n), k, x.shape.map((d, q) => (q === k ? n : (out.shape[q] ?? d))));
+    const line = (n: number): Labels =>
+      c.spread(
+        c.fresh(n),
+        k,
+        x.shape.map((d, q) => (q === k ? n : (out.shape[q] ?? d))),
+      );
     const pieces = [...(before > 0 ? [line(before)] : []), out, ...(after > 0 ? [line(after)] : [])];
     const joined = concat(pieces, k);
     out = joined;
+    const name = attrInts(c.node, 'pads') === undefined ? 'paddings' : 'pads';
     c.recount((r) => {
       const alive = r.alive(joined, k);
       const wanted: (number | undefined)[] = Array.from({ length: data!.length }, () => undefined);
       wanted[j] = alive.slice(0, before).filter(Boolean).length;
       wanted[j + (data!.length >> 1)] = alive.slice(alive.length - after).filter(Boolean).length;
       if (attribute !== undefined) {
-        const name = attrInts(c.node, 'pads') === undefined ? 'paddings' : 'pads';
-        return { attributes: { [name]: intsAttribute(name, attribute.map((v, q) => wanted[q] ?? v)) } };
+        return {
+          attributes: {
+            [name]: intsAttribute(
+              name,
+              attribute.map((v, q) => wanted[q] ?? v),
+            ),
+          },
+        };
       }
       return { inputs: new Map([[1, wanted]]) };
     });
@@ -337,7 +384,14 @@ export const spaceToDepth: ChannelRule = (c) => {
   for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
   const atoms = c.along(x, 1);
   const shape = c.outputShape(0);
-  c.output(0, c.spread(Int32Array.from({ length: shape[1]! }, (_, i) => atoms[i % atoms.length]!), 1, shape));
+  c.output(
+    0,
+    c.spread(
+      Int32Array.from({ length: shape[1]! }, (_, i) => atoms[i % atoms.length]!),
+      1,
+      shape,
+    ),
+  );
 };
 
 /** Shape, Size: numbers about a value, recomputed by the pruned graph itself. */

@@ -182,7 +182,7 @@ export interface ChannelContext {
   cut(i: number, labels: Labels, role?: CutRole): void;
   /** Labels of output i. An output for which nothing is said has none. */
   output(i: number, labels: Labels): void;
-  /** How the node's own channel counts follow a cut. */
+  /** How the node's own channel counts follow a cut. Called later: the context has moved on, keep what is needed of it. */
   recount(patch: (ctx: RecountContext) => NodePatch): void;
 }
 
