@@ -68,8 +68,8 @@ export function recountContext(analysis: Analysis, fate: Fate, node: number): Re
   const { graph } = analysis.model;
   const inputs = graph.nodes[node]!.inputs;
   return {
-    dims: fate.dims,
-    alive: fate.alive,
+    dims: (labels) => fate.dims(labels),
+    alive: (labels, axis) => fate.alive(labels, axis),
     value: (i) => smallValue(graph, analysis.openShapes, inputs[i] ?? ''),
   };
 }

@@ -51,7 +51,7 @@ export function groupChannels(
     for (const c of list) groupOf[c] = g;
   });
   const members: PlannedCut[][] = lists.map(() => []);
-  const firstCut = new Array<number>(lists.length).fill(-1);
+  const firstCut = lists.map(() => -1);
   plan.cuts.forEach((cut, k) => {
     const touched = new Set<number>();
     for (const id of cut.line) if (id !== 0) touched.add(groupOf[id]!);
@@ -169,7 +169,7 @@ function withFloors(
   plan: ChannelPlan,
   indexed: ReadonlyMap<number, { readonly group: number; readonly unit: number }>,
 ): ChannelGroup[] {
-  const floors: Map<string, readonly number[]>[] = groups.map(() => new Map());
+  const floors: Map<string, readonly number[]>[] = groups.map(() => new Map<string, readonly number[]>());
   const lines = new Set<Line>();
   for (const { line } of plan.values.values()) lines.add(line);
   for (const cut of plan.cuts) lines.add(cut.line);

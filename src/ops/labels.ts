@@ -172,7 +172,7 @@ export function walk(
 ): void {
   const rank = shape.length;
   const at = [...offsets];
-  const counter = new Array<number>(rank).fill(0);
+  const counter = shape.map(() => 0);
   let total = 1;
   for (const d of shape) total *= d;
   for (let i = 0; i < total; i++) {
