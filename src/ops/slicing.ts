@@ -39,7 +39,9 @@ function cutRange(d: number, start: number, end: number, step: number): { first:
   if (d === 0) return { first: 0, count: 0 };
   const clamp = (v: number, low: number, high: number) => Math.min(Math.max(v, low), high);
   const s = start < 0 ? start + d : start;
-  const e = end < 0 ? end + d : end;
+  // onnxruntime reads the two largest integers as "to the end" in either direction
+  const open = end === 2 ** 31 - 1 || end >= 2 ** 63 - 1;
+  const e = open && step < 0 ? -1 : end < 0 ? end + d : end;
   const first = step > 0 ? clamp(s, 0, d) : clamp(s, 0, d - 1);
   const last = step > 0 ? clamp(e, 0, d) : clamp(e, -1, d - 1);
   return { first, count: Math.max(0, Math.ceil((last - first) / step)) };
