@@ -68,17 +68,35 @@ const sliceShape: ShapeRule = (ctx) => {
   return [tensorType(ctx.elemType(0), out)];
 };
 
+/** Positions first, first + step, ... read along one axis. */
+export interface Reading {
+  readonly first: number;
+  readonly step: number;
+  readonly count: number;
+}
+
+/** What a Slice of an input with these dims reads along each axis; undefined when that is not all known. */
+export function sliceReadings(ctx: ShapeContext, dims: readonly number[]): Reading[] | undefined {
+  const cuts = cutsOf(ctx, dims.length);
+  if (cuts === undefined) return undefined;
+  const readings: Reading[] = dims.map((count) => ({ first: 0, step: 1, count }));
+  for (const { axis, start, end, step } of cuts) {
+    if (start === undefined || end === undefined || step === undefined) return undefined;
+    readings[axis] = { ...cutRange(dims[axis]!, start, end, step), step };
+  }
+  return readings;
+}
+
 const sliceValue: ValueRule = (ctx) => {
   const x = ctx.value(0);
-  const cuts = x && cutsOf(ctx, x.dims.length);
-  if (x === undefined || cuts === undefined) return [];
-  const perAxis = x.dims.map((d) => range(d));
-  for (const { axis, start, end, step } of cuts) {
-    if (start === undefined || end === undefined || step === undefined) return [];
-    const { first, count } = cutRange(x.dims[axis]!, start, end, step);
-    perAxis[axis] = range(count).map((k) => first + k * step);
-  }
-  return [pick(x, perAxis)];
+  const readings = x && sliceReadings(ctx, x.dims);
+  if (x === undefined || readings === undefined) return [];
+  return [
+    pick(
+      x,
+      readings.map(({ first, step, count }) => range(count).map((k) => first + k * step)),
+    ),
+  ];
 };
 
 // --- Pad, CenterCropPad -----------------------------------------------------------------------------------------------------
