@@ -1,19 +1,17 @@
-// A candidate's MACs from its widths in microseconds: every node costs base x (alive share of its output) x (alive share of what it
-// sums over), each share affine in the number of units its groups lost. Exact for Conv, Gemm and MatMul whose units are alike;
-// the search uses it to choose, and counts the chosen candidate for real.
+// A candidate's MACs or parameters from its widths, in microseconds: every node (or constant) costs base x product of the alive
+// shares of its axes, each share affine in the number of units its groups lost. Exact where the units of a group are alike; the
+// search uses it to choose, and counts the chosen candidates for real.
 import type { Analysis } from '../src/analysis/analyse.js';
-import { attrInt, type Node } from '../src/ir/graph.js';
+import { elementCount } from '../src/ir/tensor.js';
 import { OPERATOR_CLASSES, operatorGraph, type OperatorClass } from '../src/predictor/graf.js';
-import type { Labels } from '../src/ops/op.js';
 
 /** 1 - sum of slope x units lost. */
 export type Share = readonly { readonly group: number; readonly slope: number }[];
 
 export interface CostTerm {
   readonly base: number;
-  readonly output: Share;
-  readonly summed: Share;
-  /** Index into the stages: nodes of equal spatial resolution, largest first. */
+  readonly shares: readonly Share[];
+  /** Index into the resolutions. */
   readonly stage: number;
   /** Class of the operator, for signals. */
   readonly kind?: OperatorClass;
@@ -21,7 +19,7 @@ export interface CostTerm {
 
 export interface CostModel {
   readonly terms: readonly CostTerm[];
-  /** Spatial size (height x width) of each stage, where known, descending. */
+  /** Spatial size (height x width) of each stage, descending; 1 where a value has none. */
   readonly resolutions: readonly number[];
   /** What the whole network costs when group g has lost `removed[g]` units. */
   value(removed: ArrayLike<number>): number;
@@ -40,7 +38,7 @@ export function costModelOf(
   const stages = terms.reduce((most, t) => Math.max(most, t.stage + 1), resolutions.length);
   const touching: number[][] = Array.from({ length: groups }, () => []);
   terms.forEach((term, i) => {
-    const touched = new Set([...term.output, ...term.summed].map((s) => s.group));
+    const touched = new Set(term.shares.flat().map((s) => s.group));
     for (const g of touched) touching[g]!.push(i);
   });
   return {
@@ -64,137 +62,85 @@ export function costModelOf(
   };
 }
 
-/** MACs (or parameters) of the network of an analysis, by the groups in their order. */
-export function costModel(analysis: Analysis, kind: 'macs' | 'params'): CostModel {
-  const { groups, labels, find } = analysis.groups;
-  const groupOfAtom = new Map<number, number>();
-  const unitOfAtom = new Map<number, number>();
-  groups.forEach((group, g) =>
-    group.units.forEach((atoms, u) => {
-      for (const atom of atoms) {
-        groupOfAtom.set(find(atom), g);
-        unitOfAtom.set(find(atom), u);
-      }
-    }),
-  );
-  const sizes = groups.map((g) => g.size);
-  const groupAt = (atom: number): number => (atom === 0 ? -1 : (groupOfAtom.get(find(atom)) ?? -1));
-  const unitAt = (atom: number): number => (atom === 0 ? -1 : (unitOfAtom.get(find(atom)) ?? -1));
-
-  const share = (counts: ReadonlyMap<number, number>, total: number): Share =>
-    [...counts].map(([group, count]) => ({ group, slope: count / total / sizes[group]! }));
-
-  /** By elements of the whole value. */
-  const byElements = (view: Labels | undefined): Share => {
-    if (view === undefined) return [];
-    const counts = new Map<number, number>();
-    let total = 0;
-    eachDistinct(view, (atom) => {
-      total++;
-      const g = groupAt(atom);
-      if (g >= 0) counts.set(g, (counts.get(g) ?? 0) + 1);
-    });
-    return share(counts, total);
-  };
-
-  /** By positions along one axis; a position counts where all its labels are one unit. */
-  const byAxis = (view: Labels | undefined, axis: number): Share => {
-    if (view === undefined || axis < 0 || axis >= view.shape.length || view.strides[axis] === 0) return [];
-    const length = view.shape[axis]!;
-    const counts = new Map<number, number>();
-    for (let p = 0; p < length; p++) {
-      let group = -2;
-      let unit = -2;
-      let pure = true;
-      const slice: Labels = {
-        shape: view.shape.map((d, i) => (i === axis ? 1 : d)),
-        strides: view.strides,
-        offset: view.offset + p * view.strides[axis]!,
-        atoms: view.atoms,
-      };
-      eachDistinct(slice, (atom) => {
-        const g = groupAt(atom);
-        const u = unitAt(atom);
-        if (group === -2) [group, unit] = [g, u];
-        else if (g !== group || u !== unit) pure = false;
-      });
-      if (pure && group >= 0) counts.set(group, (counts.get(group) ?? 0) + 1);
-    }
-    return share(counts, length);
-  };
-
-  const nodes = analysis.model.graph.nodes;
-  const costs = new Map(analysis.cost.nodes.map((c) => [c.node, c]));
+/** MACs of the network of an analysis, by its groups in their order. */
+export function macsModel(analysis: Analysis): CostModel {
+  const shareOf = shareReader(analysis);
+  const { nodes } = analysis.model.graph;
   const operators = operatorGraph(analysis.model.graph);
   const kinds = new Map(operators.nodes.map((n, i) => [n, OPERATOR_CLASSES[operators.classes[i]!]]));
-  const spatial: number[] = [];
-  const found: { base: number; output: Share; summed: Share; spatial: number; kind: OperatorClass | undefined }[] = [];
-  for (const node of nodes) {
-    const cost = costs.get(node.name) ?? costs.get(node.outputs[0] ?? '');
-    const base = cost?.[kind] ?? 0;
-    if (cost === undefined || base === 0) continue;
-    const size = spatialSize(cost.outputShape);
-    spatial.push(size);
-    const output = byElements(labels.get(node.outputs[0] ?? ''));
-    const contracts = cost.macs > 0 ? summedAxis(node, (name) => labels.get(name)) : undefined;
-    const summed = contracts === undefined ? [] : byAxis(labels.get(contracts.value), contracts.axis);
-    found.push({ base, output, summed, spatial: size, kind: kinds.get(node) });
+  const sizes = new Map(analysis.cost.nodes.map((c) => [c.node, spatialSize(c.outputShape)]));
+  const sizeOf = (node: number): number =>
+    sizes.get(nodes[node]!.name) ?? sizes.get(nodes[node]!.outputs[0] ?? '') ?? 1;
+  const { macShares } = analysis.groups;
+  const resolutions = [...new Set([1, ...macShares.map((s) => sizeOf(s.node))])].sort((a, b) => b - a);
+  const terms = macShares.map((s): CostTerm => {
+    const kind = kinds.get(nodes[s.node]!);
+    return {
+      base: s.macs,
+      shares: s.lines.map(shareOf).filter((share) => share.length > 0),
+      stage: resolutions.indexOf(sizeOf(s.node)),
+      ...(kind === undefined ? {} : { kind }),
+    };
+  });
+  return costModelOf(
+    [...terms, ...constantTerm(analysis.cost.macs, terms)],
+    analysis.groups.groups.length,
+    resolutions,
+  );
+}
+
+/** Parameters, likewise: constants shrink along the axes they are cut on. */
+export function paramsModel(analysis: Analysis): CostModel {
+  const shareOf = shareReader(analysis);
+  const cuts = new Map<string, Map<number, Int32Array>>();
+  for (const { tensor, axis, line } of analysis.plan.cuts) {
+    const known = cuts.get(tensor);
+    if (known === undefined) cuts.set(tensor, new Map([[axis, line]]));
+    else known.set(axis, line);
   }
-  const sizesDescending = [...new Set(spatial)].sort((a, b) => b - a);
-  const rest = analysis.cost[kind] - found.reduce((sum, t) => sum + t.base, 0);
-  const terms = found.map(({ base, output, summed, spatial: s, kind }): CostTerm => ({
-    base,
-    output,
-    summed,
-    stage: sizesDescending.indexOf(s),
-    ...(kind === undefined ? {} : { kind }),
-  }));
-  // What belongs to no node that shrinks (subgraphs, functions) is a constant.
-  const constant: CostTerm = { base: rest, output: [], summed: [], stage: 0 };
-  return costModelOf(Math.abs(rest) > 0 ? [constant, ...terms] : terms, groups.length, sizesDescending);
+  const terms: CostTerm[] = [];
+  for (const [name, axes] of cuts) {
+    const dims = analysis.model.graph.initializers.get(name)?.dims;
+    if (dims !== undefined) terms.push({ base: elementCount(dims), shares: [...axes.values()].map(shareOf), stage: 0 });
+  }
+  return costModelOf([...terms, ...constantTerm(analysis.cost.params, terms)], analysis.groups.groups.length);
+}
+
+function shareReader(analysis: Analysis): (line: Int32Array) => Share {
+  const { groups } = analysis.groups;
+  const groupOf = new Map<number, number>();
+  groups.forEach((group, g) => {
+    for (const atoms of group.units) groupOf.set(analysis.groups.find(atoms[0]!), g);
+  });
+  const known = new Map<Int32Array, Share>();
+  return (line) => {
+    const before = known.get(line);
+    if (before !== undefined) return before;
+    const counts = new Map<number, number>();
+    for (const id of line) {
+      const g = id === 0 ? undefined : groupOf.get(id);
+      if (g !== undefined) counts.set(g, (counts.get(g) ?? 0) + 1);
+    }
+    const share = [...counts].map(([group, n]) => ({ group, slope: n / line.length / groups[group]!.size }));
+    known.set(line, share);
+    return share;
+  };
+}
+
+/** What belongs to nothing that shrinks. */
+function constantTerm(total: number, terms: readonly CostTerm[]): CostTerm[] {
+  const rest = total - terms.reduce((sum, t) => sum + t.base, 0);
+  return rest === 0 ? [] : [{ base: rest, shares: [], stage: 0 }];
 }
 
 function costOf(term: CostTerm, removed: ArrayLike<number>, group: number, to: number): number {
-  return term.base * aliveShare(term.output, removed, group, to) * aliveShare(term.summed, removed, group, to);
-}
-
-function aliveShare(share: Share, removed: ArrayLike<number>, group: number, to: number): number {
-  let alive = 1;
-  for (const s of share) alive -= s.slope * (s.group === group ? to : removed[s.group]!);
-  return alive < 0 ? 0 : alive;
-}
-
-/** The activation, and its axis, over which a contraction sums; undefined where nothing of it can shrink. */
-function summedAxis(
-  node: Node,
-  labels: (name: string) => Labels | undefined,
-): { value: string; axis: number } | undefined {
-  const a = node.inputs[0] ?? '';
-  const rank = labels(a)?.shape.length ?? 0;
-  if (node.opType === 'Conv' || node.opType === 'ConvTranspose' || node.opType === 'ConvInteger') {
-    return attrInt(node, 'group', 1) === 1 ? { value: a, axis: 1 } : undefined;
+  let cost = term.base;
+  for (const share of term.shares) {
+    let alive = 1;
+    for (const s of share) alive -= s.slope * (s.group === group ? to : removed[s.group]!);
+    cost *= alive < 0 ? 0 : alive;
   }
-  if (node.opType === 'Gemm') return { value: a, axis: attrInt(node, 'transA', 0) === 1 ? 0 : 1 };
-  if (node.opType === 'MatMul' || node.opType === 'MatMulInteger') {
-    if (rank > 0) return { value: a, axis: rank - 1 };
-    const b = node.inputs[1] ?? '';
-    return { value: b, axis: Math.max(0, (labels(b)?.shape.length ?? 0) - 2) };
-  }
-  return undefined;
-}
-
-/** Visits a view's labels, once per position that can differ: axes of stride 0 repeat the same labels. */
-function eachDistinct(view: Labels, visit: (atom: number) => void): void {
-  const axes = view.shape.map((_, i) => i).filter((i) => view.strides[i] !== 0 && view.shape[i] !== 1);
-  const walk = (depth: number, at: number): void => {
-    const axis = axes[depth];
-    if (axis === undefined) {
-      visit(view.atoms[at]!);
-      return;
-    }
-    for (let p = 0; p < view.shape[axis]!; p++) walk(depth + 1, at + p * view.strides[axis]!);
-  };
-  if (view.shape.every((d) => d > 0)) walk(0, view.offset);
+  return cost;
 }
 
 function spatialSize(shape: readonly number[] | undefined): number {

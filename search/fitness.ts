@@ -4,7 +4,7 @@ import type { ChannelGroup } from '../src/analysis/groups.js';
 import type { Graph } from '../src/ir/graph.js';
 import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
 import type { PredictorInput } from '../src/predictor/predictor.js';
-import { costModel, type CostModel } from './cost-model.js';
+import { macsModel, paramsModel, type CostModel } from './cost-model.js';
 import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
 import { deadUnits, removalOf, type Removal } from './mutations/prune-channels.js';
 import { allowedSteps, type GroupChoice } from './progressive.js';
@@ -60,16 +60,19 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
     const known = landscapes.get(key);
     if (known !== undefined) return known;
     const here = replayer.structure(structure);
-    const macs = costModel(here, 'macs');
+    const macs = macsModel(here);
     const stages = stagesOf(here, macs, landscapes.get('[]')?.landscape.macs ?? macs);
     const open = new Set(openGroups(here, rules.ignore).map((g) => g.id));
     const groups = here.groups.groups.map((group, g): GroupLandscape => {
-      const steps = open.has(group.id) ? allowedSteps(group.size, rules.roundTo, rules.maxRatio) : [0];
+      const most = group.size - Math.max(1, group.atLeastOne.length);
+      const steps = open.has(group.id)
+        ? allowedSteps(group.size, rules.roundTo, rules.maxRatio).filter((k) => k <= most)
+        : [0];
       const removal = steps.length > 1 ? removalOf(group, replayer.context(here)) : { order: [], losses: [0] };
       const losses = steps.length > 1 ? (options.losses?.(group, removal) ?? removal.losses) : [0];
       return { id: group.id, size: group.size, steps, losses, removal, stage: stages[g]! };
     });
-    const landscape: Landscape = { structure, analysis: here, groups, macs, params: costModel(here, 'params') };
+    const landscape: Landscape = { structure, analysis: here, groups, macs, params: paramsModel(here) };
     const made = { landscape, structural: structuralFeatures(operatorGraph(here.model.graph)) };
     landscapes.set(key, made);
     // Never the base, which comes first.
@@ -169,7 +172,7 @@ function stagesOf(analysis: Analysis, macs: CostModel, base: CostModel): number[
   const weight = analysis.groups.groups.map(() => new Float64Array(base.resolutions.length));
   for (const term of macs.terms) {
     const stage = Math.max(0, base.resolutions.indexOf(macs.resolutions[term.stage] ?? 1));
-    for (const s of [...term.output, ...term.summed]) weight[s.group]![stage]! += term.base * s.slope;
+    for (const s of term.shares.flat()) weight[s.group]![stage]! += term.base * s.slope;
   }
   return weight.map((w) => w.reduce((best, x, i) => (x > w[best]! ? i : best), 0));
 }

@@ -1,9 +1,13 @@
 // From a genome to a network: structural edits one after the other, each on an analysis of the graph so far (prefixes are kept),
 // then all dead channels in one pass. A pure function of (base, genome).
-import type { Analysis } from '../src/analysis/analyse.js';
-import type { Cost } from '../src/analysis/cost.js';
+import { analyse, type Analysis } from '../src/analysis/analyse.js';
+import { countCost, type Cost } from '../src/analysis/cost.js';
+import { pruneModel } from '../src/analysis/cut.js';
+import { inferShapes, type Binding } from '../src/analysis/shapes.js';
+import type { OpTable } from '../src/ops/op.js';
 import type { ChannelGroup, DeadUnits } from '../src/analysis/groups.js';
 import { PareError } from '../src/errors.js';
+import { checkModel } from '../src/ir/check.js';
 import type { Model } from '../src/ir/graph.js';
 import type { Knowledge } from '../src/recovery/knowledge.js';
 import { genomeKey, genomeOf, partsOf, type Genome } from './genome.js';
@@ -13,7 +17,7 @@ import type { Mutation, MutationContext } from './mutations/mutation.js';
 export interface Surgery {
   analyse(model: Model): Analysis;
   prune(analysis: Analysis, dead: DeadUnits): Model;
-  /** Shapes checked and cost counted, without looking for groups. */
+  /** Graph and shapes checked, cost counted, without looking for groups. */
   count(model: Model): Cost;
 }
 
@@ -101,6 +105,19 @@ export function createReplayer(base: Analysis, options: ReplayOptions): Replayer
   };
 
   return { base, options, structure, context, replay, repair };
+}
+
+/** The analysis layer as it is: labels, cuts, counting at batch 1. */
+export function surgeryWith(table: OpTable, binding: Binding = {}): Surgery {
+  const bound: Binding = { dynamic: 1, ...binding };
+  return {
+    analyse: (model) => analyse(model, table, { binding: bound }),
+    prune: pruneModel,
+    count: (model) => {
+      checkModel(model);
+      return countCost(model, table, inferShapes(model, table, bound));
+    },
+  };
 }
 
 /** The groups that may be cut: exact ones that --ignore does not name. */

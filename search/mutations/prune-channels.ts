@@ -20,7 +20,10 @@ export function pruneChannels(surgery: Pick<Surgery, 'prune'>): Mutation {
       const open = groups.filter((g) => allowedSteps(g.size, context.roundTo, context.maxRatio).length > 1);
       if (open.length === 0) return undefined;
       const group = rng.pick(open);
-      const removed = rng.pick(allowedSteps(group.size, context.roundTo, context.maxRatio).slice(1));
+      const most = group.size - Math.max(1, group.atLeastOne.length);
+      const steps = allowedSteps(group.size, context.roundTo, context.maxRatio).filter((k) => k > 0 && k <= most);
+      if (steps.length === 0) return undefined;
+      const removed = rng.pick(steps);
       return { group: group.id, dead: deadUnits(removalOf(group, context), removed) };
     },
     apply(params: Json, context: MutationContext): Model {
@@ -38,6 +41,24 @@ export interface Removal {
 
 /** As calibration taught it; without calibration data by the norms of the weights (share of the squared norm that is lost). */
 export function removalOf(group: ChannelGroup, context: Pick<MutationContext, 'analysis' | 'knowledge'>): Removal {
+  return withFloors(group, unfloored(group, context));
+}
+
+/** The last unit of every set of which one must stay goes to the end of the order. */
+function withFloors(group: ChannelGroup, removal: Removal): Removal {
+  if (group.atLeastOne.length === 0) return removal;
+  const kept = new Set<number>();
+  for (const set of group.atLeastOne) {
+    const inside = new Set(set);
+    if (![...inside].some((u) => kept.has(u))) kept.add(removal.order.findLast((u) => inside.has(u))!);
+  }
+  return {
+    order: [...removal.order.filter((u) => !kept.has(u)), ...removal.order.filter((u) => kept.has(u))],
+    losses: removal.losses,
+  };
+}
+
+function unfloored(group: ChannelGroup, context: Pick<MutationContext, 'analysis' | 'knowledge'>): Removal {
   const learnt = context.knowledge?.removal(group.id);
   if (learnt !== undefined && learnt.order.length === group.size) return { order: learnt.order, losses: learnt.errors };
   const norms = squaredNorms(group, context);

@@ -14,8 +14,10 @@ const chain = (sizes: readonly number[], positions: readonly number[]): CostMode
   costModelOf(
     positions.map((p, i) => ({
       base: p * (sizes[i - 1] ?? 3) * (sizes[i] ?? 10),
-      output: i < sizes.length ? [{ group: i, slope: 1 / sizes[i]! }] : [],
-      summed: i > 0 ? [{ group: i - 1, slope: 1 / sizes[i - 1]! }] : [],
+      shares: [
+        i < sizes.length ? [{ group: i, slope: 1 / sizes[i]! }] : [],
+        i > 0 ? [{ group: i - 1, slope: 1 / sizes[i - 1]! }] : [],
+      ],
       stage: i % 2,
     })),
     sizes.length,
