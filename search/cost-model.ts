@@ -74,7 +74,7 @@ export function macsModel(analysis: Analysis): CostModel {
   const { macShares } = analysis.groups;
   const resolutions = [...new Set([1, ...macShares.map((s) => sizeOf(s.node))])].sort((a, b) => b - a);
   const terms = macShares.map((s): CostTerm => {
-    const kind = kinds.get(nodes[s.node]!);
+    const kind = kinds.get(nodes[s.node]);
     return {
       base: s.macs,
       shares: s.lines.map(shareOf).filter((share) => share.length > 0),
