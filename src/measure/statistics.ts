@@ -14,7 +14,8 @@ export function proportion(successes: number, n: number): Estimate {
   const z2 = (Z * Z) / n;
   const centre = (p + z2 / 2) / (1 + z2);
   const half = (Z / (1 + z2)) * Math.sqrt((p * (1 - p)) / n + z2 / (4 * n));
-  return { value: p, ci95: [Math.max(0, centre - half), Math.min(1, centre + half)] };
+  // the bounds also hold against rounding: at 0 and n successes one end is p itself
+  return { value: p, ci95: [Math.min(p, Math.max(0, centre - half)), Math.max(p, Math.min(1, centre + half))] };
 }
 
 /** Mean with the normal interval; one value alone has an interval of no width. */
