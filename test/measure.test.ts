@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
+import { checkData } from '../src/measure/check-data.js';
+import { randomFeeds } from '../src/measure/feeds.js';
+import { compareLatency, measureLatency } from '../src/measure/latency.js';
 import { evaluate, recordOutputs, safeBatch } from '../src/measure/evaluate.js';
+import { readModel } from '../src/onnx/read.js';
+import { createRng } from '../src/rng.js';
+import { modelInputs, modelOutputs, withFileOrBytes } from '../src/runtime/source.js';
 import { argmax, divergence, inTop, softmax } from '../src/measure/outputs.js';
 import { mean, median, pairedDifference, proportion, rootRatio } from '../src/measure/statistics.js';
 import { DataType } from '../src/ir/tensor.js';
@@ -210,5 +216,90 @@ describeShared('real networks', ['models', 'images'], () => {
       expect(Math.max(...scores.filter((_, j) => j % 2 === 1))).toBeGreaterThan(0.9);
     }
     await session.release();
+  });
+
+  test.skipIf(!hasCifar()).each([
+    ['cifar10-resnet20.onnx', 'resnet', /^$/],
+    ['mlperf-tiny-resnet8-cifar10.onnx', 'raw', /^$/],
+    ['vit-cifar10-ibp.onnx', 'densenet', /^$/],
+    [
+      'mlperf-tiny-resnet8-cifar10.onnx',
+      'plain',
+      /right for \d+ % of 64 samples, and for \d+ % with "scale": 1 \(values 0..255\); mend/,
+    ],
+    ['cifar10-resnet20.onnx', 'raw', /and for \d+ % with .*\(ImageNet\); mend the manifest/],
+    ['marabou-cifar10-large.onnx', 'densenet', /with "scale": 0.00392156862745098 \(1\/255\) without "mean" and "std"/],
+  ] as const)('data check of %s prepared as %s', async (file, prep, expected) => {
+    const { session, dataset } = await open(file, cifarManifest(folder, ['cifar10-test.bin'], preparations[prep]));
+    const findings = await checkData(session, dataset);
+    await session.release();
+    expect(findings.join('\n')).toMatch(expected);
+  });
+
+  test('data check: few samples, broken and blank ones, labels that do not fit', async () => {
+    const session = await ortRuntime().load(sharedPath('models', 'mlperf-tiny-resnet8-cifar10.onnx'));
+    const rng = createRng('noise');
+    const pixels = Float32Array.from({ length: 40 * 3072 }, () => rng.int(256));
+    const at = (name: string, labels: (i: number) => number): Dataset => {
+      const y = Int32Array.from({ length: 40 }, (_, i) => labels(i));
+      writeFileSync(join(folder, name), npz({ x: npy([40, 32, 32, 3], pixels), y: npy([40], y) }));
+      return openDataset(join(folder, name), session.inputs);
+    };
+    await expect(
+      checkData(
+        session,
+        at('one.npz', (i) => 1 + (i % 10)),
+      ),
+    ).rejects.toThrow(
+      /labels go from 1 to 10, but the network has 10 classes, 0 to 9; they seem to count from 1: subtract 1/,
+    );
+    pixels.fill(0, 0, 3072);
+    pixels[5000] = Number.NaN;
+    const findings = await checkData(
+      session,
+      at('few.npz', () => 3),
+    );
+    const text = findings.join('\n');
+    expect(text).toMatch(/1 of 40 samples hold values that are not finite/);
+    expect(text).toMatch(/1 of 40 samples hold one value everywhere/);
+    expect(text).toMatch(/only 40 samples: an accuracy measured on them is good to \d+ points at best/);
+    expect(text).toMatch(/every sample has label 3/);
+    await session.release();
+  });
+
+  test('latency: what was asked is said, and a network against itself is about as fast', async () => {
+    const path = sharedPath('models', 'marabou-cifar10-large.onnx');
+    const one = await measureLatency(path, { batch: 4, rounds: 5, threads: 2 });
+    expect([one.batch, one.threads]).toEqual([4, 2]);
+    expect(one.median).toBeGreaterThan(0);
+    expect(one.p90).toBeGreaterThanOrEqual(one.median);
+    const same = await compareLatency(path, path, { rounds: 7 });
+    expect(same.speedup.value).toBeGreaterThan(0.5);
+    expect(same.speedup.value).toBeLessThan(2);
+    expect(same.candidate.batch).toBe(1);
+  });
+
+  test('made-up inputs follow the declared shapes; an open dimension without a value is a sentence', () => {
+    const meta = [{ name: 'ids', dataType: DataType.INT64, dims: ['N', 'length'] }];
+    expect(() => randomFeeds(meta, createRng(1))).toThrow(
+      '"ids" [N, length] leaves dimension 1 open: give it with --input ids:1x224',
+    );
+    const feeds = randomFeeds(meta, createRng(1), { batch: 3, dims: new Map([['ids', [2, 5]]]) });
+    expect(feeds.get('ids')!.dims).toEqual([2, 5]);
+    expect(randomFeeds(meta, createRng(1), { batch: 3, dynamic: 4 }).get('ids')!.dims).toEqual([3, 4]);
+  });
+
+  test('a model in memory runs, inside one file and with external data alike, and lists what a session lists', async () => {
+    const model = readModel(sharedPath('models', 'mnist-cntk.onnx'));
+    const x = randomFeeds(modelInputs(model), createRng('mnist'));
+    const run = async (source: Uint8Array | string) => {
+      const session = await ortRuntime().load(source);
+      expect([session.inputs, session.outputs]).toEqual([modelInputs(model), modelOutputs(model)]);
+      const y = [...(await session.run(x)).values()][0]!.data;
+      await session.release();
+      return y;
+    };
+    const inline = await withFileOrBytes(model, run);
+    expect(await withFileOrBytes(model, run, 0)).toEqual(inline);
   });
 });

@@ -1,0 +1,63 @@
+// What several commands share: reading option values, the shared options themselves, the network of a path.
+import { statSync } from 'node:fs';
+import type { Options } from 'yargs';
+import { PareError } from '../errors.js';
+import type { Model } from '../ir/graph.js';
+import { readModel } from '../onnx/read.js';
+import { modelInputs } from '../runtime/source.js';
+
+export const jsonOption = { type: 'boolean', default: false, describe: 'print JSON' } as const satisfies Options;
+
+export const inputOption = {
+  type: 'string',
+  array: true,
+  nargs: 1,
+  default: [] as string[],
+  describe: 'dims of an input, as name:1x3x224x224; again for further inputs',
+} as const satisfies Options;
+
+/** A model file, or a sentence that says what is wrong with the path. */
+export function openModel(path: string, options: { readonly allowMissingData?: boolean } = {}): Model {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) throw new PareError(`"${path}": there is no such file`);
+  if (stats.isDirectory()) throw new PareError(`"${path}" is a folder; give the .onnx file`);
+  return readModel(path, options);
+}
+
+/** `--input name:1x3x32x32`, checked against the network's inputs. Names may hold colons. */
+export function parseInputDims(texts: readonly string[], model: Model): ReadonlyMap<string, readonly number[]> {
+  const inputs = modelInputs(model);
+  const dims = new Map<string, readonly number[]>();
+  for (const text of texts) {
+    const at = text.lastIndexOf(':');
+    const name = text.slice(0, Math.max(0, at));
+    const sizes = text.slice(at + 1);
+    if (at < 1 || !/^\d+([x,]\d+)*$/.test(sizes)) {
+      throw new PareError(`--input ${text}: write the input's name and its dims, as --input name:1x3x224x224`);
+    }
+    const input = inputs.find((i) => i.name === name);
+    if (input === undefined) {
+      throw new PareError(`--input ${text}: the network's inputs are ${inputs.map((i) => `"${i.name}"`).join(', ')}`);
+    }
+    const list = sizes.split(/[x,]/).map(Number);
+    const known = input.dims;
+    if (
+      known.length > 0 &&
+      (known.length !== list.length || known.some((d, i) => typeof d === 'number' && d !== list[i]))
+    ) {
+      throw new PareError(`--input ${text}: the network declares "${name}" as [${known.join(', ')}]`);
+    }
+    dims.set(name, list);
+  }
+  return dims;
+}
+
+/** A whole number of at least `least`. */
+export function wholeNumber(name: string, least: number) {
+  return (value: number): number => {
+    if (!Number.isSafeInteger(value) || value < least) {
+      throw new PareError(`--${name} must be a whole number of at least ${least}`);
+    }
+    return value;
+  };
+}
