@@ -10,7 +10,8 @@
 // | ptflops    | yes  | 2                       | 1                          | 1 per input                 | input positions   | no                      | yes             | yes       |
 // | aiop       | yes  | 2                       | 1                          | 1 per output                | output positions  | yes                     | yes             | yes       |
 //
-// All count a multiply-accumulate as one. thop's Softmax is 3n - 1 for n entries. aiop has no grouped convolution: a Conv is
+// All count a multiply-accumulate as one. ptflops means its counting rules as published (and as Torch-Pruning took them over);
+// its releases since 0.7 see a ReLU or pooling module twice, once as a module and once as a function, which is not imitated. thop's Softmax is 3n - 1 for n entries. aiop has no grouped convolution: a Conv is
 // either depthwise or counted as if dense. Subgraphs and functions count as the sum of their nodes, times trip count where known.
 import { attrString } from '../ir/graph.js';
 import type { CostContext, OpDef } from '../ops/op.js';

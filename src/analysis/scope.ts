@@ -1,4 +1,5 @@
 // One level of a graph while its shapes are found: what is known of each name, and the context the operators' rules see.
+import { PareError } from '../errors.js';
 import type { Attribute, Dim, FunctionDef, Graph, Node, ValueType } from '../ir/graph.js';
 import { attrTensor } from '../ir/graph.js';
 import { DataType, elementBits, elementCount, floatTensor, hasData, int64Tensor, readNumbers } from '../ir/tensor.js';
@@ -10,6 +11,8 @@ export interface World {
   readonly table: OpTable;
   readonly opsets: ReadonlyMap<string, number>;
   readonly functions: ReadonlyMap<string, FunctionDef>;
+  /** Functions whose bodies are being looked into. */
+  readonly calling: ReadonlySet<string>;
   /** Filled as nodes are met: operators without a rule, or whose rule could not tell a shape. */
   readonly unknown: Set<string>;
 }
@@ -159,7 +162,14 @@ export class Scope implements CostContext {
 
   /** The body of a function for the current node: its own names only, its attributes filled in. */
   openFunction(def: FunctionDef): { readonly scope: Scope; readonly nodes: readonly Node[] } {
-    const world: World = { ...this.world, opsets: def.opsets };
+    const key = functionKey(def.domain, def.name, def.overload);
+    if (this.world.calling.has(key)) {
+      throw new PareError(
+        `function "${operatorName(this.node)}" calls itself, which ONNX forbids: no shape can be told`,
+      );
+    }
+    const calling = new Set([...this.world.calling, key]);
+    const world: World = { ...this.world, opsets: def.opsets, calling };
     const inner = new Scope(world, undefined, this.countGraph);
     def.inputs.forEach((name, i) => {
       const type = this.type(i);

@@ -50,7 +50,7 @@ export function inferShapes(model: ModelParts, table: OpTable, binding: Binding 
 export function worldOf(model: ModelParts, table: OpTable): World {
   const opsets = new Map([...model.opsets].map(([domain, v]) => [domain === 'ai.onnx' ? '' : domain, v]));
   const functions = new Map((model.functions ?? []).map((f) => [functionKey(f.domain, f.name, f.overload), f]));
-  return { table, opsets, functions, unknown: new Set() };
+  return { table, opsets, functions, calling: new Set(), unknown: new Set() };
 }
 
 /** Gives the inputs their types; returns what the file declares of other values, as far as that still holds. */

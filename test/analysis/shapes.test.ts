@@ -216,6 +216,10 @@ test('a function of the model is inferred through its body, its attributes fille
   const shapes = inferShapes({ ...rest, graph, functions: [mean] }, standardOps);
   expect(concreteShape(shapes, 'y')).toEqual([2, 1, 4]);
   expect(shapes.unknown).toEqual([]);
+  const endless = { ...mean, nodes: graph.nodes };
+  expect(() => inferShapes({ ...rest, graph, functions: [endless] }, standardOps)).toThrow(
+    'function "acme:Mean" calls itself, which ONNX forbids: no shape can be told',
+  );
 });
 
 test('a subgraph sees the outer values; an initializer that is an input too counts as constant', () => {
