@@ -10,8 +10,8 @@ import { inferShapes } from '../src/analysis/shapes.js';
 import { readModel } from '../src/onnx/read.js';
 import { writeModel } from '../src/onnx/write.js';
 import { standardOps } from '../src/ops/index.js';
-import { resnet50 } from './resnet50.js';
-import { scratchPython } from './scratch-python.js';
+import { resnet50 } from './support/resnet50.js';
+import { scratchPython } from './support/scratch-python.js';
 
 // each measures inside its own process, imports left out, as ours does
 const PEERS = `

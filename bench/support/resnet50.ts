@@ -1,9 +1,9 @@
 // A ResNet-50 for ImageNet in torchvision's layout and names, BatchNormalization kept, random weights: 102 MB as ONNX.
 
-import { floatTensor, elementCount } from '../src/ir/tensor.js';
-import type { Attribute, Model, Node } from '../src/ir/graph.js';
-import type { Tensor } from '../src/ir/tensor.js';
-import { createRng } from '../src/rng.js';
+import { floatTensor, elementCount } from '../../src/ir/tensor.js';
+import type { Attribute, Model, Node } from '../../src/ir/graph.js';
+import type { Tensor } from '../../src/ir/tensor.js';
+import { createRng } from '../../src/rng.js';
 
 /** Blocks and inner width of the four stages (He et al. 2015, table 1). */
 const STAGES = [
