@@ -6,7 +6,9 @@ import yargs from 'yargs';
 import { z } from 'zod';
 import { PareError } from '../errors.js';
 import { countCommand } from './count.js';
+import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
+import { verifyCommand } from './verify.js';
 
 /** The exit code: 0, 1 for a defect of Pare, 2 for a file, option or budget that the user can mend. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
@@ -27,7 +29,9 @@ function parser(args: readonly string[]) {
       .parserConfiguration({ 'dot-notation': false, 'duplicate-arguments-array': true })
       // one line a command
       .command(countCommand)
+      .command(groupsCommand)
       .command(measureCommand)
+      .command(verifyCommand)
       .option('stack', { type: 'boolean', hidden: true, describe: 'print the stack of an unexpected error' })
       .version(packageVersion())
       .help()

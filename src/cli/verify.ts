@@ -1,0 +1,73 @@
+// `pare verify ORIGINAL CANDIDATE`: graph check, interface, a run in onnxruntime, MACs recounted, difference of the outputs.
+import type { CommandModule } from 'yargs';
+import { PareError } from '../errors.js';
+import { verifyModels, type Verification } from '../measure/verify.js';
+import { sha256OfFile } from '../onnx/read.js';
+import { standardOps } from '../ops/index.js';
+import { ortRuntime } from '../runtime/ort.js';
+import { formatCount, formatPercent } from './format.js';
+import { inputOption, jsonOption, openModel, parseInputDims } from './options.js';
+
+interface Arguments {
+  readonly original: string;
+  readonly candidate: string;
+  readonly input: string[];
+  readonly json: boolean;
+}
+
+export const verifyCommand: CommandModule<object, Arguments> = {
+  command: 'verify <original> <candidate>',
+  describe: 'Check that a candidate is valid, runs, and has the interface of its original',
+  builder: (y) =>
+    y
+      .positional('original', { type: 'string', demandOption: true, describe: 'ONNX file' })
+      .positional('candidate', { type: 'string', demandOption: true, describe: 'ONNX file made from it' })
+      .option('input', inputOption)
+      .option('json', jsonOption)
+      .example(
+        '$0 verify model.onnx out/candidates/03.onnx',
+        'all checks of one exported file; exit code 2 when one fails',
+      ),
+  handler: async (args) => {
+    const original = openModel(args.original);
+    const candidate = openModel(args.candidate);
+    const result = await verifyModels(original, candidate, {
+      runtime: ortRuntime(),
+      table: standardOps,
+      sources: { original: args.original, candidate: args.candidate },
+      originalSha256: await sha256OfFile(args.original),
+      dims: parseInputDims(args.input, original),
+    });
+    console.log(args.json ? JSON.stringify(asJson(result), undefined, 2) : describe(result));
+    const failed = result.checks.find((c) => !c.ok);
+    if (failed !== undefined)
+      throw new PareError(`"${args.candidate}" fails the check "${failed.name}": ${failed.detail}`);
+  },
+};
+
+function asJson(result: Verification): object {
+  const { relativeError, ...rest } = result;
+  return { ...rest, ...(relativeError === undefined ? {} : { relativeError: Object.fromEntries(relativeError) }) };
+}
+
+function describe({ checks, macs, params, relativeError, recipe, uncounted }: Verification): string {
+  const share = (a: number, b: number): string => (b === 0 ? '' : ` (${formatPercent(a / b)})`);
+  const lines = checks.map((c) => `${c.ok ? 'ok  ' : 'FAIL'}  ${c.name.padEnd(10)}${c.detail}`);
+  lines.push(
+    '',
+    `MACs        ${formatCount(macs.candidate)} of ${formatCount(macs.original)}${share(macs.candidate, macs.original)}`,
+    `parameters  ${formatCount(params.candidate)} of ${formatCount(params.original)}${share(params.candidate, params.original)}`,
+  );
+  for (const [name, error] of relativeError ?? []) {
+    lines.push(`difference  ${error.toPrecision(3)} of output "${name}" on made-up inputs (relative)`);
+  }
+  if (uncounted.length > 0) lines.push('', 'not counted:', ...uncounted.map((reason) => `  ${reason}`));
+  if (recipe !== undefined) {
+    lines.push(
+      '',
+      `recipe of pare ${recipe.version}, seed ${recipe.seed}, from ${recipe.sourceSha256}:`,
+      `  ${recipe.genome}`,
+    );
+  }
+  return lines.join('\n');
+}
