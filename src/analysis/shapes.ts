@@ -62,7 +62,8 @@ function bindInputs(scope: Scope, graph: Graph, binding: Binding): Declared {
       throw new PareError(`"${name}" is not an input of the network: its inputs are ${names}`);
     }
   }
-  const symbols = new Map<string, number>();
+  // a symbol that stands for two lengths at once says nothing
+  const symbols = new Map<string, number | undefined>();
   let overridden = false;
   for (const v of graph.inputs) {
     const tensor = binding.tensors?.get(v.name);
@@ -75,7 +76,7 @@ function bindInputs(scope: Scope, graph: Graph, binding: Binding): Declared {
     v.type.shape?.forEach((was, k) => {
       const is = type.shape?.[k];
       if (typeof is !== 'number') return;
-      if (typeof was === 'string') symbols.set(was, is);
+      if (typeof was === 'string') symbols.set(was, symbols.has(was) && symbols.get(was) !== is ? undefined : is);
       else if (typeof was === 'number' && was >= 0 && was !== is) overridden = true;
     });
   }
@@ -87,7 +88,7 @@ function bindInputs(scope: Scope, graph: Graph, binding: Binding): Declared {
     const shape = type.shape.map((d) => {
       if (overridden) return undefined;
       if (typeof d === 'number' && d < 0) return undefined;
-      return typeof d === 'string' ? (symbols.get(d) ?? d) : d;
+      return typeof d === 'string' && symbols.has(d) ? symbols.get(d) : d;
     });
     return { ...type, shape };
   };

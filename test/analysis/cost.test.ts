@@ -167,6 +167,23 @@ describeShared('models of other people', ['models/INDEX.md'], () => {
     }
   });
 
+  test('a batch of three costs three times one, in networks that read the batch from their input', () => {
+    let open = 0;
+    for (const file of readdirSync(sharedPath('models')).filter((f) => f.endsWith('.onnx'))) {
+      const model = readModel(sharedPath('models', file));
+      const input = model.graph.inputs.find((v) => !model.graph.initializers.has(v.name))!;
+      const shape = input.type?.kind === 'tensor' ? input.type.shape : undefined;
+      // the others are fixed to one image, with the 1 in their Reshape targets
+      if (shape === undefined || typeof shape[0] === 'number') continue;
+      open++;
+      const dims = [3, ...shape.slice(1).map(Number)];
+      const shapes = inferShapes(model, standardOps, { inputs: new Map([[input.name, dims]]) });
+      const three = countCost(model, standardOps, shapes);
+      expect([file, three.macs, three.params]).toEqual([file, 3 * costOf(model).macs, costOf(model).params]);
+    }
+    expect(open).toBe(8);
+  });
+
   test('the light models are counted too: AlexNet to VGG-19', () => {
     const folder = sharedPath('models', 'light');
     for (const file of readdirSync(folder).filter((f) => f.endsWith('.onnx'))) {

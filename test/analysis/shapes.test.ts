@@ -191,6 +191,25 @@ test('what the file declares fills what the rules leave open, but not once input
   expect(resized.unknown).toEqual(['com.acme:Foo']);
 });
 
+test('a symbol of the file takes the length that its input gets; one that gets two lengths stays open', () => {
+  const model = smallModel({
+    inputs: { x: ['n', 8], z: ['n', 2] },
+    nodes: [['com.acme:Foo', ['x', 'z'], ['y']]],
+    outputs: ['y'],
+  });
+  const type = { kind: 'tensor', elemType: 1, shape: ['n', 4] } as const;
+  const declared = { ...model, graph: { ...model.graph, outputs: [{ name: 'y', type }] } };
+  const shapeFor = (x: number, z: number) => {
+    const inputs = new Map([
+      ['x', [x, 8]],
+      ['z', [z, 2]],
+    ]);
+    return inferShapes(declared, standardOps, { inputs }).types.get('y');
+  };
+  expect(shapeFor(5, 5)).toEqual({ ...type, shape: [5, 4] });
+  expect(shapeFor(5, 6)).toEqual({ ...type, shape: [undefined, 4] });
+});
+
 test('a function of the model is inferred through its body, its attributes filled in', () => {
   const { graph, ...rest } = smallModel({
     inputs: { x: [2, 3, 4] },
