@@ -146,8 +146,9 @@ class BoundedReader extends protobuf.BufferReader {
       fail(`${this.what} holds more than ${MAX_MESSAGES} messages: Pare reads no model of that size`);
   }
 
-  private countScalar(): void {
-    if (++this.scalars > MAX_SCALARS) {
+  private countScalar(weight = 1): void {
+    this.scalars += weight;
+    if (this.scalars > MAX_SCALARS) {
       fail(
         `${this.what} holds more than ${MAX_SCALARS} numbers and strings outside its tensors: Pare reads no model of that size`,
       );
@@ -181,8 +182,8 @@ class BoundedReader extends protobuf.BufferReader {
   }
 
   override raw(start: number, end: number): Uint8Array {
-    // byte fields and unknown fields: an object each
-    this.countScalar();
+    // byte fields and unknown fields: an object each, worth several numbers
+    this.countScalar(8);
     return super.raw(start, end);
   }
 }
