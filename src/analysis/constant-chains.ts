@@ -55,9 +55,12 @@ export function shareConstants(model: Model, shapes: Shapes, engine: Engine): vo
     for (const axis of new Set(list.map((c) => c.axis))) {
       const own = list.filter((c) => c.axis === axis);
       const places = new Set(own.map((c) => `${c.node}:${c.input}`)).size;
-      const lines = own.map((c) => lineOf(c, engine));
       if (places < total) own.forEach((c) => engine.freezeFor(c.labels, `"${name}" is also used elsewhere`));
-      else for (const line of lines.slice(1)) engine.tie(lines[0]!, line);
+      else if (places < own.length) own.forEach((c) => engine.freezeFor(c.labels, `"${name}" is used in several ways`));
+      else {
+        const lines = own.map((c) => lineOf(c, engine));
+        for (const line of lines.slice(1)) engine.tie(lines[0]!, line);
+      }
     }
     return list;
   };

@@ -27,7 +27,9 @@ export function pruneModel(analysis: Analysis, dead: DeadUnits): Model {
     const key = `${cut.node}:${cut.input}`;
     let keeps = uses.get(key);
     if (keeps === undefined) uses.set(key, (keeps = []));
-    keeps[cut.axis] = keep;
+    // a reshaped weight can lose positions of one axis for two reasons
+    const before = keeps[cut.axis];
+    keeps[cut.axis] = before === undefined ? keep : both(before, keep);
   }
   for (const [name, uses] of wanted) rewriter.cutConstant(name, uses);
   for (const [name, { line }] of plan.values) {
@@ -36,4 +38,10 @@ export function pruneModel(analysis: Analysis, dead: DeadUnits): Model {
   }
   for (const { node, patch } of plan.recounts) rewriter.patch(node, patch(recountContext(analysis, fate, node)));
   return rewriter.finish();
+}
+
+/** What stays for both. */
+function both(a: ArrayLike<number>, b: ArrayLike<number>): number[] {
+  const other = new Set(Array.from(b));
+  return Array.from(a).filter((p) => other.has(p));
 }

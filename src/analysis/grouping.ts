@@ -142,17 +142,17 @@ function macShares(model: Model, shapes: Shapes, cost: Cost, plan: ChannelPlan):
     if (node.opType === 'Constant' && node.domain === '') return;
     const entry = cost.nodes[next++];
     if (entry === undefined || entry.macs === 0) return;
-    const cuts = (cutsOf.get(i) ?? []).filter((c) => (concreteShape(shapes, c.tensor)?.length ?? 0) >= 2);
+    // a recurrent layer has two matrices: their MACs go with their sizes
+    const last = RECURRENT.has(node.opType) ? 2 : 1;
+    const cuts = (cutsOf.get(i) ?? []).filter((c) => c.input <= last);
     if (cuts.length > 0) {
-      const inputs = [...new Set(cuts.map((c) => c.input))];
-      const sizes = inputs.map((k) => elementCount(concreteShape(shapes, node.inputs[k]!) ?? []));
-      // a recurrent layer has two matrices, most others one: MACs go with the number of weights
-      const matrices = inputs.filter((_, k) => sizes[k]! * 64 >= Math.max(...sizes) || entry.opType !== 'Gemm');
-      const total = matrices.reduce((sum, k) => sum + sizes[inputs.indexOf(k)]!, 0);
-      for (const k of matrices) {
-        const share = entry.macs * (sizes[inputs.indexOf(k)]! / total);
-        shares.push({ node: i, macs: share, lines: cuts.filter((c) => c.input === k).map((c) => c.line) });
-      }
+      const weights = RECURRENT.has(node.opType) ? [1, 2] : [cuts[0]!.input];
+      const sizes = weights.map((k) => elementCount(concreteShape(shapes, node.inputs[k]!) ?? []));
+      const total = sizes.reduce((a, b) => a + b, 0);
+      weights.forEach((k, w) => {
+        const lines = cuts.filter((c) => c.input === k).map((c) => c.line);
+        shares.push({ node: i, macs: (entry.macs * sizes[w]!) / total, lines });
+      });
       return;
     }
     const out = plan.values.get(node.outputs[0] ?? '');
@@ -234,3 +234,5 @@ function frozenOf(model: Model, channels: Channels): Frozen[] {
   }
   return frozen;
 }
+
+const RECURRENT: ReadonlySet<string> = new Set(['LSTM', 'GRU', 'RNN']);

@@ -1,19 +1,7 @@
 // Channel rules of operators that move elements: the operator itself, run on labels; counts held as data follow the cut.
 import { attrInt, attrInts, attrString, intsAttribute } from '../ir/graph.js';
-import { merge, normal, operand } from './channel-rules.js';
-import {
-  broadcast,
-  concat,
-  flat,
-  insertAxis,
-  isBlank,
-  noLabels,
-  pick,
-  reshape,
-  slice,
-  take,
-  transpose,
-} from './labels.js';
+import { normal } from './channel-rules.js';
+import { broadcast, concat, flat, insertAxis, isBlank, pick, reshape, slice, take, transpose } from './labels.js';
 import type { ChannelContext, ChannelRule, Labels } from './op.js';
 
 /** Reshape, Flatten, Squeeze, Unsqueeze: the order of elements stays. A target shape (input 1 of Reshape) follows. */
@@ -396,15 +384,3 @@ export const spaceToDepth: ChannelRule = (c) => {
 
 /** Shape, Size: numbers about a value, recomputed by the pruned graph itself. */
 export const shapeOnly: ChannelRule = () => {};
-
-/** ScatterND and kin: labels pass on axes that no index touches; all operands that have those axes follow. */
-export const whereLike: ChannelRule = (c) => {
-  const shape = c.outputShape(0);
-  const active = [0, 1, 2].filter((i) => c.present(i) && !c.isConstant(i));
-  const merged = merge(
-    c,
-    active.map((i) => operand(c.labels(i), shape)),
-  );
-  for (const i of [0, 1, 2]) if (c.present(i) && c.isConstant(i)) c.cut(i, merged);
-  c.output(0, merged.shape.length === shape.length ? merged : noLabels(shape));
-};

@@ -1,6 +1,6 @@
 // Makers of channel rules: what passes labels on, element-wise operators, norms, pooling and reductions.
 import { attrInt, attrInts } from '../ir/graph.js';
-import { broadcast, flat, isBlank, noLabels, pick, slice } from './labels.js';
+import { broadcast, flat, isBlank, noLabels, pick, slice, transpose } from './labels.js';
 import type { ChannelContext, ChannelRule, Labels } from './op.js';
 
 /** An operand of an element-wise operator, seen in the shape of the result. */
@@ -81,6 +81,21 @@ export function perChannel(vectors: readonly number[], spatial: 'pass' | 'whole'
     c.output(0, x);
   };
 }
+
+/** QuantizeLinear, DequantizeLinear: scale and zero point are scalars, or lie along one axis. */
+export const quantized: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const axis = normal(attrInt(c.node, 'axis', 1), x.shape.length);
+  for (const i of [1, 2]) {
+    const dims = c.present(i) ? c.inputShape(i) : [];
+    if (dims.length !== 1 || dims[0] === 1) continue;
+    if (!c.varies(x, axis)) continue;
+    // in the shape of x with one entry along the axis: the cut knows what else changes there
+    c.cut(i, transpose(x, [...x.shape.keys()].filter((k) => k !== axis).concat(axis)));
+  }
+  c.output(0, x);
+};
 
 /** Statistics over the axes from `axis` on (LayerNormalization, RMSNormalization): marked inexact, affine vectors cut. */
 export function layerNorm(vectors: readonly number[]): ChannelRule {

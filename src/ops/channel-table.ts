@@ -15,6 +15,7 @@ import {
   tiled,
   transposed,
 } from './channel-rules-movement.js';
+import { einsum } from './channel-rules-einsum.js';
 import {
   alongAxis,
   elementwise,
@@ -23,6 +24,7 @@ import {
   layerNorm,
   pass,
   perChannel,
+  quantized,
   reduction,
   spatial,
 } from './channel-rules.js';
@@ -56,6 +58,8 @@ export const channelRules: ReadonlyMap<string, ChannelRule> = new Map<string, Ch
   ['Hardmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
   ['LpNormalization', alongAxis('axis', () => -1)],
   ['LRN', keepsAll()],
+  ['Einsum', einsum],
+  ...each('QuantizeLinear DequantizeLinear', quantized),
   ['Conv', convolution()],
   ['ConvTranspose', convolution(true)],
   ['Gemm', gemm],
