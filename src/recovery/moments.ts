@@ -79,16 +79,20 @@ export interface Collector<T> {
 /** What one batch gave, by output name, float32. */
 export type RawSums = ReadonlyMap<string, RuntimeTensor>;
 
-/** Feeds: x, xi. */
+/** Feeds: x, xi. `channels`: taps count as samples, so that columns are the input channels of a group. */
 export function inputMoments(
   runtime: Runtime,
   layer: Layer,
   node: Node,
   dims: readonly number[],
+  channels = false,
 ): Promise<Collector<Moments>> {
   const p = graphBuilder();
-  emitInputMoments(p, layer, sampledRows(p, layer, node, dims));
-  return collector(runtime, layer, p, momentSums(layer));
+  const seen = channels ? { ...layer, columns: layer.columns / layer.taps, taps: 1 } : layer;
+  let x = sampledRows(p, layer, node, dims);
+  if (channels) x = p.op('Reshape', [x, p.ints(layer.group === 1 ? [-1, seen.columns] : [layer.group, -1, seen.columns])]);
+  emitInputMoments(p, seen, x);
+  return collector(runtime, layer, p, momentSums(seen));
 }
 
 export interface TargetOptions {

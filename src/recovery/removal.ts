@@ -1,0 +1,192 @@
+// Group optimal brain surgeon (Hassibi and Stork 1993, by groups): in which order the units of a channel group are best removed
+// when the rest is refitted optimally after each, and what that costs. A unit may have columns in many consumers.
+import { inverseFromCholesky, ridgedCholesky } from './linear-algebra.js';
+
+/** One layer that sums over the group's units, seen as rows · columns. */
+export interface RemovalConsumer {
+  /** [rows, columns] */
+  readonly weights: Float64Array;
+  readonly rows: number;
+  readonly columns: number;
+  /** [columns, columns] */
+  readonly covariance: ArrayLike<number>;
+  /** Unit of each column; -1: the column stays. */
+  readonly unit: Int32Array;
+}
+
+export interface Removal {
+  /** Units, cheapest first. */
+  readonly order: readonly number[];
+  /** Sum over the consumers of the unexplained share of their outputs' variance after the first k units; k = 0..size. */
+  readonly errors: readonly number[];
+}
+
+export interface RemovalOptions {
+  /** Share of the mean variance added to the diagonal. */
+  readonly ridge?: number;
+  /** Units that go together in one step; 1 unless the group is large. */
+  readonly atOnce?: number;
+}
+
+/**
+ * Removing unit u costs each consumer tr(W_u (H⁻¹_uu)⁻¹ W_uᵀ) with H its input's covariance; then the rest takes over:
+ * W -= W_u (H⁻¹_uu)⁻¹ H⁻¹_u*, H⁻¹ -= H⁻¹_*u (H⁻¹_uu)⁻¹ H⁻¹_u*. O(units · columns²) for each consumer.
+ */
+export function removalOrder(size: number, consumers: readonly RemovalConsumer[], options: RemovalOptions = {}): Removal {
+  const { ridge = 1e-4 } = options;
+  const atOnce = options.atOnce ?? Math.max(1, Math.ceil(size / 256));
+  const states = consumers.map((c) => startState(c, size, ridge)).filter((s) => s.variance > 0);
+  const alive = new Set(Array.from({ length: size }, (_, u) => u));
+  const order: number[] = [];
+  const errors = [0];
+  let total = 0;
+  while (alive.size > 0) {
+    const units = [...alive];
+    const costs = new Map(units.map((u) => [u, 0]));
+    for (const state of states) {
+      for (const u of units) costs.set(u, costs.get(u)! + unitCost(state, u));
+    }
+    // ties go to the lower number, so that the order never depends on the way of sorting
+    const next = units.toSorted((a, b) => costs.get(a)! - costs.get(b)! || a - b).slice(0, atOnce);
+    for (const u of next) {
+      // with several at once the cost of the later ones has changed since
+      for (const state of states) total += next.length === 1 ? 0 : unitCost(state, u);
+      if (next.length === 1) total += costs.get(u)!;
+      for (const state of states) removeUnit(state, u);
+      alive.delete(u);
+      order.push(u);
+      errors.push(total);
+    }
+  }
+  return { order, errors };
+}
+
+interface State {
+  readonly rows: number;
+  readonly n: number;
+  readonly weights: Float64Array;
+  readonly inverse: Float64Array;
+  /** Columns of each unit. */
+  readonly places: readonly Int32Array[];
+  /** Columns still there, ascending. */
+  alive: Int32Array;
+  /** Variance of the consumer's outputs. */
+  readonly variance: number;
+}
+
+function startState(c: RemovalConsumer, size: number, ridge: number): State {
+  const { columns: n, rows } = c;
+  const covariance = Float64Array.from({ length: n * n }, (_, i) => c.covariance[i]!);
+  const { factor } = ridgedCholesky(covariance, n, ridge);
+  const lists: number[][] = Array.from({ length: size }, () => []);
+  c.unit.forEach((u, i) => {
+    if (u >= 0) lists[u]!.push(i);
+  });
+  return {
+    rows,
+    n,
+    weights: c.weights.slice(),
+    inverse: inverseFromCholesky(factor, n),
+    places: lists.map((l) => Int32Array.from(l)),
+    alive: Int32Array.from({ length: n }, (_, i) => i),
+    variance: outputVariance(c.weights, rows, covariance, n),
+  };
+}
+
+/** tr(W C Wᵀ). */
+export function outputVariance(weights: Float64Array, rows: number, covariance: ArrayLike<number>, n: number): number {
+  let sum = 0;
+  const product = new Float64Array(n);
+  for (let r = 0; r < rows; r++) {
+    product.fill(0);
+    const at = r * n;
+    for (let i = 0; i < n; i++) {
+      const w = weights[at + i]!;
+      if (w === 0) continue;
+      for (let j = 0; j < n; j++) product[j] = product[j]! + w * covariance[i * n + j]!;
+    }
+    for (let j = 0; j < n; j++) sum += product[j]! * weights[at + j]!;
+  }
+  return sum;
+}
+
+function unitCost(state: State, unit: number): number {
+  const at = state.places[unit]!;
+  const t = at.length;
+  if (t === 0) return 0;
+  const l = blockFactor(state, at);
+  let sum = 0;
+  const z = new Float64Array(t);
+  for (let r = 0; r < state.rows; r++) {
+    // w B⁻¹ wᵀ = ‖L⁻¹ w‖²
+    for (let i = 0; i < t; i++) {
+      let v = state.weights[r * state.n + at[i]!]!;
+      for (let k = 0; k < i; k++) v -= l[i * t + k]! * z[k]!;
+      z[i] = v / l[i * t + i]!;
+      sum += z[i]! * z[i]!;
+    }
+  }
+  return sum / state.variance;
+}
+
+/** Cholesky factor of the unit's block of the inverse; rounding may have made it indefinite once little is left. */
+function blockFactor(state: State, at: Int32Array): Float64Array {
+  const t = at.length;
+  const block = new Float64Array(t * t);
+  for (let i = 0; i < t; i++) for (let j = 0; j < t; j++) block[i * t + j] = state.inverse[at[i]! * state.n + at[j]!]!;
+  return ridgedCholesky(block, t, 1e-12).factor;
+}
+
+function removeUnit(state: State, unit: number): void {
+  const at = state.places[unit]!;
+  const t = at.length;
+  if (t === 0) return;
+  const { n, rows, inverse, weights } = state;
+  const gone = new Set(at);
+  const rest = state.alive.filter((i) => !gone.has(i));
+  const m = rest.length;
+  const l = blockFactor(state, at);
+  // V = L⁻¹ H⁻¹_u*, packed to what stays: the update is VᵀV
+  const v = new Float64Array(t * m);
+  for (let i = 0; i < t; i++) {
+    for (let j = 0; j < m; j++) v[i * m + j] = inverse[at[i]! * n + rest[j]!]!;
+    for (let k = 0; k < i; k++) {
+      const f = l[i * t + k]!;
+      for (let j = 0; j < m; j++) v[i * m + j] = v[i * m + j]! - f * v[k * m + j]!;
+    }
+    const d = l[i * t + i]!;
+    for (let j = 0; j < m; j++) v[i * m + j] = v[i * m + j]! / d;
+  }
+  const line = new Float64Array(m);
+  for (let i = 0; i < m; i++) {
+    line.fill(0);
+    for (let k = 0; k < t; k++) {
+      const f = v[k * m + i]!;
+      for (let j = 0; j < m; j++) line[j] = line[j]! + f * v[k * m + j]!;
+    }
+    const row = rest[i]! * n;
+    for (let j = 0; j < m; j++) {
+      const index = row + rest[j]!;
+      inverse[index] = inverse[index]! - line[j]!;
+    }
+  }
+  const z = new Float64Array(t);
+  for (let r = 0; r < rows; r++) {
+    const row = r * n;
+    for (let i = 0; i < t; i++) {
+      let value = weights[row + at[i]!]!;
+      for (let k = 0; k < i; k++) value -= l[i * t + k]! * z[k]!;
+      z[i] = value / l[i * t + i]!;
+    }
+    for (let k = 0; k < t; k++) {
+      const f = z[k]!;
+      if (f === 0) continue;
+      for (let j = 0; j < m; j++) {
+        const index = row + rest[j]!;
+        weights[index] = weights[index]! - f * v[k * m + j]!;
+      }
+    }
+    for (let i = 0; i < t; i++) weights[row + at[i]!] = 0;
+  }
+  state.alive = rest;
+}
