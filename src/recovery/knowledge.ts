@@ -1,9 +1,153 @@
 // What calibration data taught about the base network, computed once per run and shared by proposals, refits and signals.
+import type { Analysis } from '../analysis/analyse.js';
+import type { DeadUnits } from '../analysis/groups.js';
+import type { Model } from '../ir/graph.js';
+import type { Rng } from '../rng.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { findConsumers, type Consumer } from './consumers.js';
+import { collectGrams, type Gram } from './gram.js';
+import { constantReader, findLayers, readLayer } from './layers.js';
+import { quickRefits } from './quick-refit.js';
+import { removalOrder, type Removal, type RemovalConsumer } from './removal.js';
+import type { Feeds } from './walk.js';
 
 export interface Knowledge {
   /**
    * Order in which units of a group are best removed under the optimal least-squares refit (cheapest first), and the relative
-   * reconstruction error of the consumers after removing the first k units, errors[k], k = 0..size-1.
+   * reconstruction error of the consumers after removing the first k units, errors[k], k = 0..size.
    */
-  removal(groupId: string): { readonly order: readonly number[]; readonly errors: readonly number[] } | undefined;
+  removal(groupId: string): Removal | undefined;
+  /** Closed-form refit of the base without the dead units, without data; see quick-refit.ts. */
+  quickRefit(pruned: Model, dead: DeadUnits): Model;
+}
+
+/** Plain data, so that it can be stored, and shared between threads. */
+export interface LearntData {
+  /** By the output value of the layer. */
+  readonly grams: ReadonlyMap<string, Gram>;
+  /** By group id. */
+  readonly removals: ReadonlyMap<string, Removal>;
+}
+
+export interface LearnOptions {
+  readonly runtime: Runtime;
+  readonly rng: Rng;
+  /** Positions drawn per image. */
+  readonly positions?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface LearnReport {
+  readonly stage: 'moments' | 'removal';
+  readonly index: number;
+  readonly of: number;
+}
+
+/** Streams calibration batches through the base network once. */
+export async function* learn(
+  base: Analysis,
+  feeds: readonly Feeds[],
+  options: LearnOptions,
+): AsyncGenerator<LearnReport, LearntData> {
+  const { model, groups } = base;
+  const consumers = findConsumers(groups, findLayers(model.graph));
+  const grams = new Map<string, Gram>();
+  const layers = consumers.map((c) => c.layer);
+  for await (const [layer, gram] of collectGrams(model, layers, feeds, { positions: 64, ...options })) {
+    grams.set(layer.output, gram);
+    yield { stage: 'moments', index: grams.size - 1, of: layers.length };
+  }
+  const read = constantReader(model.graph);
+  const removals = new Map<string, Removal>();
+  for (const [index, group] of groups.groups.entries()) {
+    options.signal?.throwIfAborted();
+    const { exact, fixed } = removalConsumers(index, group.size, consumers, grams, read);
+    if (exact.length > 0 || fixed.some((v) => v > 0)) removals.set(group.id, removalOrder(group.size, exact, { fixed }));
+    yield { stage: 'removal', index, of: groups.groups.length };
+  }
+  return { grams, removals };
+}
+
+export function knowledgeOf(base: Analysis, data: LearntData): Knowledge {
+  const refits = quickRefits(base.model, base.groups, data.grams);
+  return {
+    removal: (id) => data.removals.get(id),
+    quickRefit: (pruned, dead) => refits.refit(pruned, dead),
+  };
+}
+
+/** The layers that consume group number `group`: with their Gram matrices, or as costs that just add up where only variances are known. */
+function removalConsumers(
+  group: number,
+  size: number,
+  consumers: readonly Consumer[],
+  grams: ReadonlyMap<string, Gram>,
+  read: (name: string) => Float32Array,
+): { readonly exact: readonly RemovalConsumer[]; readonly fixed: Float64Array } {
+  const exact: RemovalConsumer[] = [];
+  const fixed = new Float64Array(size);
+  for (const consumer of consumers) {
+    if (!consumer.group.includes(group)) continue;
+    const { layer } = consumer;
+    const gram = grams.get(layer.output);
+    if (gram === undefined) continue;
+    const { weights } = readLayer(layer, read);
+    const { taps, columns } = layer;
+    const channels = columns / taps;
+    const perGroup = layer.outputs / layer.group;
+    for (let g = 0; g < layer.group; g++) {
+      const unitOf = (c: number): number => (consumer.group[g * channels + c] === group ? consumer.unit[g * channels + c]! : -1);
+      if (!Array.from({ length: channels }, (_, c) => unitOf(c)).some((u) => u >= 0)) continue;
+      const own = weights.subarray(g * perGroup * columns, (g + 1) * perGroup * columns);
+      if (gram.kind === 'diagonal') {
+        addDiagonal(fixed, own, perGroup, taps, channels, gram.covariance.subarray(g * channels, (g + 1) * channels), unitOf);
+        continue;
+      }
+      const { size: n } = gram;
+      const covariance = gram.covariance.subarray(g * n * n, (g + 1) * n * n);
+      if (gram.kind === 'exact') {
+        const unit = Int32Array.from({ length: n }, (_, k) => unitOf(Math.floor(k / taps)));
+        exact.push({ weights: own, rows: perGroup, columns: n, covariance, unit });
+      } else {
+        const unit = Int32Array.from({ length: n }, (_, c) => unitOf(c));
+        exact.push({ weights: byTap(own, perGroup, channels, taps), rows: perGroup * taps, columns: n, covariance, unit });
+      }
+    }
+  }
+  return { exact, fixed };
+}
+
+/** [rows, channels, taps] as [rows · taps, channels]. */
+function byTap(weights: Float64Array, rows: number, channels: number, taps: number): Float64Array {
+  const out = new Float64Array(weights.length);
+  for (let r = 0; r < rows; r++) {
+    for (let c = 0; c < channels; c++) {
+      for (let t = 0; t < taps; t++) out[(r * taps + t) * channels + c] = weights[(r * channels + c) * taps + t]!;
+    }
+  }
+  return out;
+}
+
+function addDiagonal(
+  fixed: Float64Array,
+  weights: Float64Array,
+  rows: number,
+  taps: number,
+  channels: number,
+  variances: Float32Array,
+  unitOf: (channel: number) => number,
+): void {
+  const cost = new Float64Array(channels);
+  let total = 0;
+  for (let c = 0; c < channels; c++) {
+    for (let r = 0; r < rows; r++) {
+      for (let t = 0; t < taps; t++) cost[c] = cost[c]! + weights[(r * channels + c) * taps + t]! ** 2 * variances[c]!;
+    }
+    total += cost[c]!;
+  }
+  if (total <= 0) return;
+  for (let c = 0; c < channels; c++) {
+    const u = unitOf(c);
+    if (u >= 0) fixed[u] = fixed[u]! + cost[c]! / total;
+  }
 }

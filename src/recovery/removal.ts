@@ -26,6 +26,8 @@ export interface RemovalOptions {
   readonly ridge?: number;
   /** Units that go together in one step; 1 unless the group is large. */
   readonly atOnce?: number;
+  /** Costs by unit that do not change with what else is removed. */
+  readonly fixed?: ArrayLike<number>;
 }
 
 /**
@@ -33,7 +35,7 @@ export interface RemovalOptions {
  * W -= W_u (H⁻¹_uu)⁻¹ H⁻¹_u*, H⁻¹ -= H⁻¹_*u (H⁻¹_uu)⁻¹ H⁻¹_u*. O(units · columns²) for each consumer.
  */
 export function removalOrder(size: number, consumers: readonly RemovalConsumer[], options: RemovalOptions = {}): Removal {
-  const { ridge = 1e-4 } = options;
+  const { ridge = 1e-4, fixed } = options;
   const atOnce = options.atOnce ?? Math.max(1, Math.ceil(size / 256));
   const states = consumers.map((c) => startState(c, size, ridge)).filter((s) => s.variance > 0);
   const alive = new Set(Array.from({ length: size }, (_, u) => u));
@@ -42,16 +44,19 @@ export function removalOrder(size: number, consumers: readonly RemovalConsumer[]
   let total = 0;
   while (alive.size > 0) {
     const units = [...alive];
-    const costs = new Map(units.map((u) => [u, 0]));
+    const costs = new Map(units.map((u) => [u, fixed?.[u] ?? 0]));
     for (const state of states) {
       for (const u of units) costs.set(u, costs.get(u)! + unitCost(state, u));
     }
     // ties go to the lower number, so that the order never depends on the way of sorting
     const next = units.toSorted((a, b) => costs.get(a)! - costs.get(b)! || a - b).slice(0, atOnce);
     for (const u of next) {
-      // with several at once the cost of the later ones has changed since
-      for (const state of states) total += next.length === 1 ? 0 : unitCost(state, u);
       if (next.length === 1) total += costs.get(u)!;
+      else {
+        // the cost of the later ones has changed since
+        total += fixed?.[u] ?? 0;
+        for (const state of states) total += unitCost(state, u);
+      }
       for (const state of states) removeUnit(state, u);
       alive.delete(u);
       order.push(u);
