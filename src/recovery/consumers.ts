@@ -18,7 +18,9 @@ export interface Consumer {
 }
 
 /** Atom (representative) -> group and unit. */
-export function unitsOf(groups: ChannelGroups): (atom: number) => { readonly group: number; readonly unit: number } | undefined {
+export function unitsOf(
+  groups: ChannelGroups,
+): (atom: number) => { readonly group: number; readonly unit: number } | undefined {
   const byAtom = new Map<number, { readonly group: number; readonly unit: number }>();
   groups.groups.forEach((g, group) =>
     g.units.forEach((atoms, unit) => {

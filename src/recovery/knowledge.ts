@@ -1,20 +1,23 @@
 // What calibration data taught about the base network, computed once per run and shared by proposals, refits and signals.
 import type { Analysis } from '../analysis/analyse.js';
 import type { DeadUnits } from '../analysis/groups.js';
+import { concreteShape } from '../analysis/shapes.js';
 import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
 import type { Runtime } from '../runtime/runtime.js';
+import { boundedCache } from './cache.js';
 import { findConsumers, type Consumer } from './consumers.js';
 import { collectGrams, type Gram } from './gram.js';
-import { constantReader, findLayers, readLayer } from './layers.js';
+import { constantReader, findLayers, readLayer, type Layer } from './layers.js';
 import { quickRefits } from './quick-refit.js';
-import { removalOrder, type Removal, type RemovalConsumer } from './removal.js';
+import { prepareGram, removalOrder, type PreparedGram, type Removal, type RemovalConsumer } from './removal.js';
 import type { Feeds } from './walk.js';
 
 export interface Knowledge {
   /**
    * Order in which units of a group are best removed under the optimal least-squares refit (cheapest first), and the relative
-   * reconstruction error of the consumers after removing the first k units, errors[k], k = 0..size.
+   * reconstruction error of the consumers after removing the first k units, errors[k], k = 0..size, weighted by
+   * where in the network they are (see `importances`).
    */
   removal(groupId: string): Removal | undefined;
   /** Closed-form refit of the base without the dead units, without data; see quick-refit.ts. */
@@ -58,11 +61,14 @@ export async function* learn(
     yield { stage: 'moments', index: grams.size - 1, of: layers.length };
   }
   const read = constantReader(model.graph);
+  const prepare = preparer();
+  const importance = importances(base, layers);
   const removals = new Map<string, Removal>();
   for (const [index, group] of groups.groups.entries()) {
     options.signal?.throwIfAborted();
-    const { exact, fixed } = removalConsumers(index, group.size, consumers, grams, read);
-    if (exact.length > 0 || fixed.some((v) => v > 0)) removals.set(group.id, removalOrder(group.size, exact, { fixed }));
+    const { exact, fixed } = removalConsumers(index, group.size, consumers, { grams, read, prepare, importance });
+    if (exact.length > 0 || fixed.some((v) => v > 0))
+      removals.set(group.id, removalOrder(group.size, exact, { fixed }));
     yield { stage: 'removal', index, of: groups.groups.length };
   }
   return { grams, removals };
@@ -76,13 +82,51 @@ export function knowledgeOf(base: Analysis, data: LearntData): Knowledge {
   };
 }
 
+interface ConsumerContext {
+  readonly grams: ReadonlyMap<string, Gram>;
+  readonly read: (name: string) => Float32Array;
+  readonly prepare: (key: string, covariance: Float32Array, n: number) => PreparedGram;
+  readonly importance: ReadonlyMap<string, number>;
+}
+
+/** Float64 values: 512 MB. */
+const PREPARED_VALUES = 2 ** 26;
+
+/** A layer that several groups share (behind a residual sum) is inverted once. */
+function preparer(): ConsumerContext['prepare'] {
+  const known = boundedCache<PreparedGram>(PREPARED_VALUES);
+  return (key, covariance, n) => {
+    let made = known.get(key);
+    if (made === undefined) known.set(key, (made = prepareGram(covariance, n)), 2 * n * n);
+    return made;
+  };
+}
+
+/**
+ * The same relative error weighs more where fewer positions are left to average it out: square root of the largest number of
+ * positions over the layer's own (1, 2, 4 in the stages of a residual network).
+ */
+function importances(base: Analysis, layers: readonly Layer[]): ReadonlyMap<string, number> {
+  const positions = new Map<string, number>();
+  for (const layer of layers) {
+    const dims = layer.kind === 'conv' ? concreteShape(base.shapes, layer.output)?.slice(2) : undefined;
+    if (dims !== undefined)
+      positions.set(
+        layer.output,
+        dims.reduce((a, b) => a * b, 1),
+      );
+  }
+  const largest = Math.max(1, ...positions.values());
+  const smallest = Math.min(largest, ...positions.values());
+  return new Map(layers.map((l) => [l.output, Math.sqrt(largest / Math.max(1, positions.get(l.output) ?? smallest))]));
+}
+
 /** The layers that consume group number `group`: with their Gram matrices, or as costs that just add up where only variances are known. */
 function removalConsumers(
   group: number,
   size: number,
   consumers: readonly Consumer[],
-  grams: ReadonlyMap<string, Gram>,
-  read: (name: string) => Float32Array,
+  { grams, read, prepare, importance }: ConsumerContext,
 ): { readonly exact: readonly RemovalConsumer[]; readonly fixed: Float64Array } {
   const exact: RemovalConsumer[] = [];
   const fixed = new Float64Array(size);
@@ -96,21 +140,31 @@ function removalConsumers(
     const channels = columns / taps;
     const perGroup = layer.outputs / layer.group;
     for (let g = 0; g < layer.group; g++) {
-      const unitOf = (c: number): number => (consumer.group[g * channels + c] === group ? consumer.unit[g * channels + c]! : -1);
+      const unitOf = (c: number): number =>
+        consumer.group[g * channels + c] === group ? consumer.unit[g * channels + c]! : -1;
       if (!Array.from({ length: channels }, (_, c) => unitOf(c)).some((u) => u >= 0)) continue;
       const own = weights.subarray(g * perGroup * columns, (g + 1) * perGroup * columns);
       if (gram.kind === 'diagonal') {
-        addDiagonal(fixed, own, perGroup, taps, channels, gram.covariance.subarray(g * channels, (g + 1) * channels), unitOf);
+        addDiagonal(
+          fixed,
+          own,
+          perGroup,
+          taps,
+          channels,
+          gram.covariance.subarray(g * channels, (g + 1) * channels),
+          unitOf,
+        );
         continue;
       }
       const { size: n } = gram;
-      const covariance = gram.covariance.subarray(g * n * n, (g + 1) * n * n);
+      const gramOfGroup = prepare(`${layer.output}/${g}`, gram.covariance.subarray(g * n * n, (g + 1) * n * n), n);
+      const common = { columns: n, gram: gramOfGroup, importance: importance.get(layer.output) ?? 1 };
       if (gram.kind === 'exact') {
         const unit = Int32Array.from({ length: n }, (_, k) => unitOf(Math.floor(k / taps)));
-        exact.push({ weights: own, rows: perGroup, columns: n, covariance, unit });
+        exact.push({ ...common, weights: own, rows: perGroup, unit });
       } else {
         const unit = Int32Array.from({ length: n }, (_, c) => unitOf(c));
-        exact.push({ weights: byTap(own, perGroup, channels, taps), rows: perGroup * taps, columns: n, covariance, unit });
+        exact.push({ ...common, weights: byTap(own, perGroup, channels, taps), rows: perGroup * taps, unit });
       }
     }
   }

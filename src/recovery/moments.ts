@@ -90,7 +90,8 @@ export function inputMoments(
   const p = graphBuilder();
   const seen = channels ? { ...layer, columns: layer.columns / layer.taps, taps: 1 } : layer;
   let x = sampledRows(p, layer, node, dims);
-  if (channels) x = p.op('Reshape', [x, p.ints(layer.group === 1 ? [-1, seen.columns] : [layer.group, -1, seen.columns])]);
+  if (channels)
+    x = p.op('Reshape', [x, p.ints(layer.group === 1 ? [-1, seen.columns] : [layer.group, -1, seen.columns])]);
   emitInputMoments(p, seen, x);
   return collector(runtime, layer, p, momentSums(seen));
 }

@@ -2,6 +2,7 @@
 // what they can foretell of the removed ones: W_K += W_D C_DK (C_KK)⁻¹. Inherited weights of every candidate start so.
 import type { ChannelGroups, DeadUnits } from '../analysis/groups.js';
 import type { Model } from '../ir/graph.js';
+import { boundedCache } from './cache.js';
 import { withConstants } from './constants.js';
 import type { Gram } from './gram.js';
 import { addBiases, constantReader, findLayers, readLayer, writeLayer, type Affine, type Layer } from './layers.js';
@@ -41,7 +42,15 @@ export function quickRefits(
     refit(pruned, dead) {
       const gone = deadAtoms(groups, dead);
       if (gone.size === 0) return pruned;
-      const todo = new Map<string, { readonly layer: Layer; readonly gram: Gram; readonly keep: readonly number[]; readonly rows: readonly number[] }>();
+      const todo = new Map<
+        string,
+        {
+          readonly layer: Layer;
+          readonly gram: Gram;
+          readonly keep: readonly number[];
+          readonly rows: readonly number[];
+        }
+      >();
       for (const [output, gram] of grams) {
         const layer = layers.get(output);
         if (layer === undefined || layer.group !== 1) continue;
@@ -52,7 +61,12 @@ export function quickRefits(
       }
       const fits = (l: Layer): boolean => {
         const t = todo.get(l.output);
-        return t !== undefined && l.taps === t.layer.taps && l.columns === t.keep.length * l.taps && l.outputs === t.rows.length;
+        return (
+          t !== undefined &&
+          l.taps === t.layer.taps &&
+          l.columns === t.keep.length * l.taps &&
+          l.outputs === t.rows.length
+        );
       };
       const model = addBiases(pruned, findLayers(pruned.graph).filter(fits));
       const own = constantReader(model.graph);
@@ -62,7 +76,9 @@ export function quickRefits(
         const { layer: origin, gram, keep, rows } = todo.get(layer.output)!;
         const all = compensated(origin, gram, keep);
         const weights = new Float64Array(rows.length * layer.columns);
-        rows.forEach((row, i) => weights.set(all.weights.subarray(row * layer.columns, (row + 1) * layer.columns), i * layer.columns));
+        rows.forEach((row, i) =>
+          weights.set(all.weights.subarray(row * layer.columns, (row + 1) * layer.columns), i * layer.columns),
+        );
         const bias = Float64Array.from(rows, (row) => all.bias[row]!);
         for (const [name, values] of writeLayer(layer, { weights, bias }, own)) changes.set(name, values);
       }
@@ -100,7 +116,9 @@ export function compensate(layer: Layer, own: Affine, gram: Gram, keep: readonly
   const [k, d] = [spread(keep), spread(lost)];
   const rows = byChannel ? outputs * taps : outputs;
   const at = (row: number, column: number): number =>
-    byChannel ? own.weights[Math.floor(row / taps) * columns + column * taps + (row % taps)]! : own.weights[row * columns + column]!;
+    byChannel
+      ? own.weights[Math.floor(row / taps) * columns + column * taps + (row % taps)]!
+      : own.weights[row * columns + column]!;
   const fitted = new Float64Array(rows * k.length);
   for (let r = 0; r < rows; r++) for (let j = 0; j < k.length; j++) fitted[r * k.length + j] = at(r, k[j]!);
   if (gram.kind !== 'diagonal') {
@@ -132,33 +150,4 @@ export function compensate(layer: Layer, own: Affine, gram: Gram, keep: readonly
     bias[o] = bias[o]! + shift;
   }
   return { weights, bias };
-}
-
-interface Cache<V> {
-  get(key: string): V | undefined;
-  set(key: string, value: V, size: number): void;
-}
-
-/** Forgets what was used longest ago. */
-function boundedCache<V>(limit: number): Cache<V> {
-  const entries = new Map<string, { readonly value: V; readonly size: number }>();
-  let total = 0;
-  return {
-    get(key) {
-      const entry = entries.get(key);
-      if (entry === undefined) return undefined;
-      entries.delete(key);
-      entries.set(key, entry);
-      return entry.value;
-    },
-    set(key, value, size) {
-      entries.set(key, { value, size });
-      total += size;
-      for (const [old, entry] of entries) {
-        if (total <= limit || entries.size === 1) break;
-        entries.delete(old);
-        total -= entry.size;
-      }
-    },
-  };
 }

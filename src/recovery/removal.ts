@@ -1,6 +1,19 @@
 // Group optimal brain surgeon (Hassibi and Stork 1993, by groups): in which order the units of a channel group are best removed
 // when the rest is refitted optimally after each, and what that costs. A unit may have columns in many consumers.
-import { inverseFromCholesky, ridgedCholesky } from './linear-algebra.js';
+import { inverseFromCholesky, multiplyTransposed, ridgedCholesky } from './linear-algebra.js';
+
+/** The covariance of a consumer's input with its (ridged) inverse: made once for all groups that the layer consumes. */
+export interface PreparedGram {
+  /** [columns, columns] */
+  readonly covariance: Float64Array;
+  readonly inverse: Float64Array;
+}
+
+/** `ridge`: share of the mean variance added to the diagonal. */
+export function prepareGram(covariance: ArrayLike<number>, columns: number, ridge = 1e-4): PreparedGram {
+  const own = Float64Array.from({ length: columns * columns }, (_, i) => covariance[i]!);
+  return { covariance: own, inverse: inverseFromCholesky(ridgedCholesky(own, columns, ridge).factor, columns) };
+}
 
 /** One layer that sums over the group's units, seen as rows · columns. */
 export interface RemovalConsumer {
@@ -8,10 +21,11 @@ export interface RemovalConsumer {
   readonly weights: Float64Array;
   readonly rows: number;
   readonly columns: number;
-  /** [columns, columns] */
-  readonly covariance: ArrayLike<number>;
+  readonly gram: PreparedGram;
   /** Unit of each column; -1: the column stays. */
   readonly unit: Int32Array;
+  /** Factor on the consumer's share of the error; 1 when absent. */
+  readonly importance?: number;
 }
 
 export interface Removal {
@@ -22,8 +36,6 @@ export interface Removal {
 }
 
 export interface RemovalOptions {
-  /** Share of the mean variance added to the diagonal. */
-  readonly ridge?: number;
   /** Units that go together in one step; 1 unless the group is large. */
   readonly atOnce?: number;
   /** Costs by unit that do not change with what else is removed. */
@@ -34,10 +46,14 @@ export interface RemovalOptions {
  * Removing unit u costs each consumer tr(W_u (H⁻¹_uu)⁻¹ W_uᵀ) with H its input's covariance; then the rest takes over:
  * W -= W_u (H⁻¹_uu)⁻¹ H⁻¹_u*, H⁻¹ -= H⁻¹_*u (H⁻¹_uu)⁻¹ H⁻¹_u*. O(units · columns²) for each consumer.
  */
-export function removalOrder(size: number, consumers: readonly RemovalConsumer[], options: RemovalOptions = {}): Removal {
-  const { ridge = 1e-4, fixed } = options;
+export function removalOrder(
+  size: number,
+  consumers: readonly RemovalConsumer[],
+  options: RemovalOptions = {},
+): Removal {
+  const { fixed } = options;
   const atOnce = options.atOnce ?? Math.max(1, Math.ceil(size / 256));
-  const states = consumers.map((c) => startState(c, size, ridge)).filter((s) => s.variance > 0);
+  const states = consumers.map((c) => startState(c, size)).filter((s) => s.variance > 0);
   const alive = new Set(Array.from({ length: size }, (_, u) => u));
   const order: number[] = [];
   const errors = [0];
@@ -79,10 +95,8 @@ interface State {
   readonly variance: number;
 }
 
-function startState(c: RemovalConsumer, size: number, ridge: number): State {
+function startState(c: RemovalConsumer, size: number): State {
   const { columns: n, rows } = c;
-  const covariance = Float64Array.from({ length: n * n }, (_, i) => c.covariance[i]!);
-  const { factor } = ridgedCholesky(covariance, n, ridge);
   const lists: number[][] = Array.from({ length: size }, () => []);
   c.unit.forEach((u, i) => {
     if (u >= 0) lists[u]!.push(i);
@@ -91,27 +105,19 @@ function startState(c: RemovalConsumer, size: number, ridge: number): State {
     rows,
     n,
     weights: c.weights.slice(),
-    inverse: inverseFromCholesky(factor, n),
+    inverse: c.gram.inverse.slice(),
     places: lists.map((l) => Int32Array.from(l)),
     alive: Int32Array.from({ length: n }, (_, i) => i),
-    variance: outputVariance(c.weights, rows, covariance, n),
+    variance: outputVariance(c.weights, rows, c.gram.covariance, n) / (c.importance ?? 1),
   };
 }
 
 /** tr(W C Wᵀ). */
-export function outputVariance(weights: Float64Array, rows: number, covariance: ArrayLike<number>, n: number): number {
+export function outputVariance(weights: Float64Array, rows: number, covariance: Float64Array, n: number): number {
+  // C is symmetric: W Cᵀ = W C
+  const product = multiplyTransposed(weights, rows, n, covariance, n);
   let sum = 0;
-  const product = new Float64Array(n);
-  for (let r = 0; r < rows; r++) {
-    product.fill(0);
-    const at = r * n;
-    for (let i = 0; i < n; i++) {
-      const w = weights[at + i]!;
-      if (w === 0) continue;
-      for (let j = 0; j < n; j++) product[j] = product[j]! + w * covariance[i * n + j]!;
-    }
-    for (let j = 0; j < n; j++) sum += product[j]! * weights[at + j]!;
-  }
+  for (let i = 0; i < product.length; i++) sum += product[i]! * weights[i]!;
   return sum;
 }
 
