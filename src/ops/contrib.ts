@@ -3,6 +3,7 @@
 import { attrInt, type Dim } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import { convMacs, convShape } from './conv.js';
+import { contribNhwcOps } from './contrib-nhwc.js';
 import { matMulDims, matMulMacs, matMulShape } from './matmul.js';
 import type { CostContext, OpDef, ShapeContext, ShapeRule } from './op.js';
 import { range } from './partial.js';
@@ -53,6 +54,7 @@ const fused: readonly OpDef[] = [
   { opType: 'FusedGemm', domain, category: 'contraction', shape: fusedGemm, macs: fusedMatMulMacs },
   ...entries(['Gelu', 'FastGelu', 'QuickGelu', 'BiasGelu'], { domain, category: 'activation', shape: sameAs(0) }),
   ...entries(['BiasAdd', 'BiasDropout', 'GroupNorm'], { domain, category: 'norm', shape: sameAs(0) }),
+  ...entries(['Trilu', 'Inverse'], { domain, category: 'other', shape: sameAs(0) }),
   { opType: 'GridSample', domain, category: 'movement', shape: gridSample },
 ];
 
@@ -111,13 +113,13 @@ function attentionMacs(sizes: Sizes): number | undefined {
 }
 
 /** Input [B, S, I], weight [I, Q + K + V]: the projections are part of it. */
-function packedSizes(ctx: ShapeContext): Sizes {
+function packedSizes(ctx: ShapeContext, pastInput = 4): Sizes {
   const [batch, length, input] = ctx.shape(0) ?? unknownDims(3);
   const all = ctx.shape(1)?.[1];
   const named = ctx.node.attributes.get('qkv_hidden_sizes');
   const third = typeof all === 'number' ? all / 3 : undefined;
   const [width, , valueWidth] = named?.kind === 'ints' ? named.value : [third, third, third];
-  const past = present(ctx, 4) ? ctx.shape(4)?.[3] : 0;
+  const past = present(ctx, pastInput) ? ctx.shape(pastInput)?.[3] : 0;
   const rows = timesAll([batch, length, input, all]);
   return { batch, queries: length, keys: addDims(past, length), width, valueWidth, projection: rows };
 }
@@ -201,8 +203,18 @@ const attentions: readonly OpDef[] = [
       const type = tensorType(ctx.elemType(0), cache);
       return [tensorType(ctx.elemType(0), y), type, type];
     },
-    // how much of the cache is filled is data: it cannot be counted
-    macs: () => undefined,
+    // how much of the cache is filled is data (input 6): it can be counted where that is constant
+    macs: (ctx) => {
+      const [batch, queries, width] = groupQuery(ctx).y;
+      return attentionMacs({
+        batch,
+        queries,
+        keys: ctx.value(6)?.elems[0],
+        width,
+        valueWidth: width,
+        projection: 0,
+      });
+    },
   },
   { opType: 'RotaryEmbedding', domain, category: 'elementwise', shape: sameAs(0) },
 ];
@@ -267,6 +279,23 @@ const quantised: readonly OpDef[] = [
     shape: (ctx) => [tensorType(DataType.FLOAT, matMulShape(ctx))],
     macs: (ctx) => matMulMacs(ctx),
   }),
+  // the same as Attention behind its scales: input, weight, bias, two scales, mask, two zero points, past
+  {
+    opType: 'QAttention',
+    domain,
+    category: 'contraction',
+    shape: (ctx) => {
+      const s = packedSizes(ctx, 8);
+      const heads = attrInt(ctx.node, 'num_heads', 1);
+      const size = typeof s.width === 'number' ? s.width / heads : undefined;
+      const elemType = ctx.elemType(3);
+      return [
+        tensorType(elemType, [s.batch, s.queries, s.valueWidth]),
+        tensorType(elemType, [2, s.batch, heads, s.keys, size]),
+      ];
+    },
+    macs: (ctx) => attentionMacs(packedSizes(ctx, 8)),
+  },
   {
     opType: 'MatMulNBits',
     domain,
@@ -279,4 +308,4 @@ const quantised: readonly OpDef[] = [
   },
 ];
 
-export const contribOps: readonly OpDef[] = [...fused, ...norms, ...attentions, ...quantised];
+export const contribOps: readonly OpDef[] = [...fused, ...norms, ...attentions, ...quantised, ...contribNhwcOps];

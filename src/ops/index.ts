@@ -19,6 +19,7 @@ import { quantizeOps } from './quantize.js';
 import { randomOps } from './random.js';
 import { recurrentOps } from './recurrent.js';
 import { reduceOps } from './reduce.js';
+import { retiredOps } from './retired.js';
 import { sequenceOps } from './sequence.js';
 import { shapeOps } from './shape-ops.js';
 import { signalOps } from './signal.js';
@@ -43,6 +44,7 @@ const families: readonly OpDef[] = [
   ...randomOps,
   ...recurrentOps,
   ...reduceOps,
+  ...retiredOps,
   ...sequenceOps,
   ...shapeOps,
   ...signalOps,

@@ -192,6 +192,38 @@ const quantised: readonly Case[] = [
 
 const fused: readonly Case[] = [
   [
+    'QLinearAveragePool, channels last',
+    13,
+    'uint8[1,5,5,3] x, float s = {0.1}, uint8 z = {3}',
+    'y',
+    `y = ${ms}.QLinearAveragePool <kernel_shape=[2,2], strides=[2,2], channels_last=1> (x, s, z, s, z)`,
+  ],
+  ['NhwcMaxPool', 13, 'uint8[1,5,5,3] x', 'y', `y = ${ms}.NhwcMaxPool <kernel_shape=[2,2], strides=[2,2]> (x)`],
+  [
+    'QAttention',
+    13,
+    'uint8[2,4,8] x, uint8[8,24] w, float[24] b, float s = {0.1}, uint8 z = {3}',
+    'y',
+    `y = ${ms}.QAttention <num_heads=2> (x, w, b, s, s, , z, z)`,
+    2 * 4 * 8 * 24 + 2 * 4 * 4 * 16,
+  ],
+  [
+    'GroupQueryAttention, cache',
+    13,
+    'float[2,1,32] q, float[2,1,16] k, float[2,1,16] v, float[2,2,6,8] p, int32[2] l, int32 t = {6}',
+    'y',
+    `y, a, b = ${ms}.GroupQueryAttention <num_heads=4, kv_num_heads=2> (q, k, v, p, p, l, t)`,
+    2 * 6 * 64,
+  ],
+  [
+    'MatMulNBits',
+    13,
+    'float[2,32] x, uint8[5,1,16] w, float[5] s',
+    'y',
+    `y = ${ms}.MatMulNBits <K=32, N=5, bits=4, block_size=32> (x, w, s)`,
+    2 * 32 * 5,
+  ],
+  [
     'FusedConv',
     13,
     'float[1,3,6,6] x, float[4,3,3,3] w',
