@@ -48,15 +48,15 @@ interface Scope {
 function checkScope(graph: Graph, parent: Scope | undefined, rules: Rules, depth: number): void {
   if (depth >= MAX_DEPTH) fail(`graph "${graph.name}": subgraphs are nested more than ${MAX_DEPTH} deep`);
   const scope: Scope = { names: new Set(), parent };
-  for (const v of graph.inputs) define(v.name, scope, `an input of graph "${graph.name}"`);
+  for (const v of graph.inputs) define(v.name, scope, () => `an input of graph "${graph.name}"`);
   const inputs = new Set(scope.names);
   for (const [name, t] of graph.initializers) {
     // an initializer may give an input its default
-    if (!inputs.has(name)) define(name, scope, `an initializer of graph "${graph.name}"`);
+    if (!inputs.has(name)) define(name, scope, () => `an initializer of graph "${graph.name}"`);
     checkTensor(t, rules);
   }
   for (const [name, s] of graph.sparseInitializers) {
-    if (!inputs.has(name)) define(name, scope, `a sparse initializer of graph "${graph.name}"`);
+    if (!inputs.has(name)) define(name, scope, () => `a sparse initializer of graph "${graph.name}"`);
     checkTensor(s.values, rules);
     checkTensor(s.indices, rules);
   }
@@ -81,15 +81,15 @@ function checkNodes(nodes: readonly Node[], scope: Scope, rules: Rules, depth: n
     }
     for (const a of node.attributes.values()) checkAttribute(a, rules);
     for (const g of subgraphs(node)) checkScope(g, scope, rules, depth + 1);
-    for (const name of node.outputs) if (name !== '') define(name, scope, `an output of ${describeNode(node)}`);
+    for (const name of node.outputs) if (name !== '') define(name, scope, () => `an output of ${describeNode(node)}`);
   }
 }
 
-function define(name: string, scope: Scope, what: string): void {
-  if (name === '') fail(`${what} has no name`);
-  if (scope.names.has(name)) fail(`"${name}" is made twice, the second time as ${what}: every value has one origin`);
+function define(name: string, scope: Scope, what: () => string): void {
+  if (name === '') fail(`${what()} has no name`);
+  if (scope.names.has(name)) fail(`"${name}" is made twice, the second time as ${what()}: every value has one origin`);
   if (visible(name, scope))
-    fail(`${what} is called "${name}", like a value of the graph around it: rename one of them`);
+    fail(`${what()} is called "${name}", like a value of the graph around it: rename one of them`);
   scope.names.add(name);
 }
 
@@ -146,7 +146,7 @@ function checkTensor(t: Tensor, rules: Rules): void {
 
 function checkFunction(f: FunctionDef, options: CheckOptions): void {
   const scope: Scope = { names: new Set(), parent: undefined };
-  for (const name of f.inputs) define(name, scope, `an input of function "${f.name}"`);
+  for (const name of f.inputs) define(name, scope, () => `an input of function "${f.name}"`);
   checkNodes(f.nodes, scope, { ...options, opsets: f.opsets }, 0);
   for (const name of f.outputs) {
     if (!scope.names.has(name)) fail(`function "${f.name}": nothing makes its output "${name}"`);

@@ -121,17 +121,8 @@ function readExternalData(m: TensorProto, needed: number, context: ReadContext):
     return fail(`tensor "${m.name}": its data file "${location}" is not in the model's folder: put it there`);
   }
   context.dataFiles?.add(data.path);
-  // held weakly: as long as someone uses the bytes they are read once, and a 3 GB model is never held as a whole
-  let held: WeakRef<Uint8Array> | undefined;
-  return {
-    bytes: () => {
-      const known = held?.deref();
-      if (known !== undefined) return known;
-      const bytes = readExternal(m.name, data);
-      held = new WeakRef(bytes);
-      return bytes;
-    },
-  };
+  // read anew each time and held by nobody: a WeakRef would keep all of a 3 GB model until the current task ends
+  return { bytes: () => readExternal(m.name, data) };
 }
 
 function checkLength(m: TensorProto, dims: readonly number[], length: number): void {
