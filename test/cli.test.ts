@@ -1,11 +1,15 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { runCommandLine } from '../src/cli/command-line.js';
 import { formatBytes, formatCount, formatTable } from '../src/cli/format.js';
 import { cifarManifest, hasCifar, preparations } from './cifar.js';
-import { describeShared, sharedPath } from './shared.js';
+import { describeShared, projectRoot, sharedPath } from './shared.js';
+
+// `npm test` builds first
+const program = join(projectRoot, 'dist', 'src', 'cli', 'main.js');
 
 let folder: string;
 beforeAll(() => {
@@ -148,6 +152,32 @@ describeShared('on real networks', ['models', 'images'], () => {
       const self = await pare(...detector, '--reference', model('ultraface-rfb-320.onnx'), '--json');
       expect(JSON.parse(self.out)).toMatchObject({ metric: 'relative-error', value: 0, n: 4 });
       expect(self.err).toContain('only 4 samples');
+    },
+  );
+
+  test.skipIf(!existsSync(program))(
+    'the built program: exit code, output through a pipe, and onnxruntime missing',
+    () => {
+      const run = (node: string[], ...args: string[]) =>
+        spawnSync(process.execPath, [...node, program, ...args], { encoding: 'utf8' });
+      const counted = run([], 'count', model('cifar10-resnet56.onnx'), '--json');
+      expect([counted.status, counted.stderr]).toEqual([0, '']);
+      expect(JSON.parse(counted.stdout)).toMatchObject({ macs: 125_485_696 });
+      expect(run([], 'count', 'none.onnx')).toMatchObject({
+        status: 2,
+        stderr: 'pare: "none.onnx": there is no such file\n',
+      });
+      // a hook of Node's own module loader that finds every package but onnxruntime-node
+      const hook = `export function resolve(s, c, n) { if (s === "onnxruntime-node") throw new Error("not installed"); return n(s, c); }`;
+      const url = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
+      const register = `import { register } from "node:module"; register(${JSON.stringify(url(hook))});`;
+      const without = ['--import', url(register)];
+      const verified = run(without, 'verify', model('mnist-cntk.onnx'), model('mnist-cntk.onnx'));
+      expect(verified.status).toBe(2);
+      expect(verified.stderr).toMatch(
+        /^pare: onnxruntime-node cannot be loaded on \S+ \(not installed\); install it again with/,
+      );
+      expect(run(without, 'count', model('mnist-cntk.onnx')).status).toBe(0);
     },
   );
 });

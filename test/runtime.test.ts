@@ -2,9 +2,17 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PareError } from '../src/errors.js';
+import { parseModelText } from '../src/ir/text.js';
 import { DataType } from '../src/ir/tensor.js';
 import { ortRuntime } from '../src/runtime/ort.js';
-import { floatData, floatsOf, tensorOfNumbers, withSession } from '../src/runtime/runtime.js';
+import {
+  constantTensor,
+  floatData,
+  floatsOf,
+  runtimeTensor,
+  tensorOfNumbers,
+  withSession,
+} from '../src/runtime/runtime.js';
 import { describeShared, sharedPath } from './shared.js';
 
 const resnet = sharedPath('models', 'cifar10-resnet20.onnx');
@@ -34,6 +42,46 @@ test('halves and bfloat16 round to the nearest, integers clamp', () => {
 test('bytes that are no model: one sentence with onnxruntime’s reason', async () => {
   await expect(ortRuntime().load(new Uint8Array([1, 2, 3]))).rejects.toThrow(
     new PareError('the model: onnxruntime cannot load it: Failed to load model because protobuf parsing failed'),
+  );
+});
+
+test.each([
+  ['float16', DataType.FLOAT16, [1, 0, 2.5]],
+  ['double', DataType.DOUBLE, [1, 0, 2.5]],
+  ['int64', DataType.INT64, [1, 0, 2]],
+  ['int8', DataType.INT8, [1, 0, 2]],
+  ['uint16', DataType.UINT16, [1, 0, 2]],
+  ['bool', DataType.BOOL, [1, 0, 1]],
+] as const)('%s goes in and comes out', async (name, type, values) => {
+  const model = parseModelText(`agraph (${name}[N] x) => (${name}[N] y, float[N] z)
+    { y = Identity (x) z = Cast <to: int = 1> (x) }`);
+  await withSession(ortRuntime(), model, {}, async (session) => {
+    expect(session.inputs[0]).toEqual({ name: 'x', dataType: type, dims: ['N'] });
+    const fed = tensorOfNumbers(type, [3], values);
+    const results = await session.run(new Map([['x', fed]]));
+    expect(results.get('y')).toEqual(fed);
+    expect([...floatsOf(results.get('z')!)]).toEqual(values);
+    // and as constants of a graph, there and back
+    expect(runtimeTensor(constantTensor('c', fed))).toEqual(fed);
+  });
+});
+
+test('strings go in and come out; bfloat16 inside is run, as an input refused by its name', async () => {
+  const strings = parseModelText('agraph (string[2] x) => (string[2] y) { y = Identity (x) }');
+  await withSession(ortRuntime(), strings, {}, async (session) => {
+    const x = { dataType: DataType.STRING, dims: [2], data: ['pare', 'ähnlich'] };
+    expect((await session.run(new Map([['x', x]]))).get('y')).toEqual(x);
+    expect(runtimeTensor(constantTensor('c', x))).toEqual(x);
+  });
+  const inside = parseModelText(`agraph (float[2] x) => (float[2] y)
+    { h = Cast <to: int = 16> (x) y = Cast <to: int = 1> (h) }`);
+  await withSession(ortRuntime(), inside, {}, async (session) => {
+    const y = (await session.run(new Map([['x', floatData([2], Float32Array.of(1.5, 1.01171875))]]))).get('y')!;
+    expect([...floatsOf(y)]).toEqual([1.5, 1.015625]);
+  });
+  const outside = parseModelText('agraph (bfloat16[2] x) => (float[2] y) { y = Cast <to: int = 1> (x) }');
+  await expect(ortRuntime().load(outside, { label: 'b.onnx' })).rejects.toThrow(
+    /^b.onnx: onnxruntime cannot load it: Unsupported data type: 16/,
   );
 });
 

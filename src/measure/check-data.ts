@@ -10,7 +10,7 @@ import { areProbabilities, argmax, isClassifier, judgedOutput, rowLength, rowsOf
 import { proportion } from './statistics.js';
 
 export interface CheckOptions {
-  /** Samples to look at (64). */
+  /** Samples to look at (64; 32 when they are large). */
   readonly samples?: number;
   /** The samples may be at most these; all when absent. */
   readonly indices?: readonly number[];
@@ -26,7 +26,7 @@ export async function checkData(
   options: CheckOptions = {},
 ): Promise<readonly string[]> {
   const all = options.indices ?? Array.from({ length: dataset.size }, (_, i) => i);
-  const indices = spread(all, options.samples ?? 64);
+  const indices = spread(all, options.samples ?? (sampleLength(dataset) > 50_000 ? 32 : 64));
   const findings = inputFindings(dataset, indices);
   if (all.length < FEW) {
     const width = dataset.labels === undefined ? 'a metric' : 'an accuracy';
@@ -111,9 +111,12 @@ async function look(
   let entropy = 0;
   let nonFinite = 0;
   let right = 0;
-  for (const chunk of chunksOf(dataset, indices, batch)) {
+  // all at once: a session on several threads takes them side by side
+  const runs = chunksOf(dataset, indices, batch).map(async (chunk) => {
     const { inputs, labels } = dataset.batch(chunk.indices);
-    const outputs = await session.run(inputs);
+    return { chunk, labels, outputs: await session.run(inputs) };
+  });
+  for (const { chunk, labels, outputs } of await Promise.all(runs)) {
     const n = chunk.indices.length;
     const t = outputs.get(judgedOutput(outputs, n, dataset.output) ?? '');
     if (t === undefined || !isClassifier(t, n)) return undefined;
@@ -270,6 +273,12 @@ async function preparationFinding(
 
 function quality(view: View): number {
   return view.right !== undefined ? view.right / view.n : view.information;
+}
+
+function sampleLength(dataset: Dataset): number {
+  let length = 0;
+  for (const t of dataset.batch([0]).inputs.values()) length = Math.max(length, t.data.length);
+  return length;
 }
 
 /** At most `count` of them, evenly spread. */
