@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { conventionNames } from '../src/analysis/conventions.js';
 import { countCost } from '../src/analysis/cost.js';
 import { inferShapes } from '../src/analysis/shapes.js';
+import type { Model } from '../src/ir/graph.js';
+import { readOutline } from '../src/onnx/outline.js';
 import { readModel } from '../src/onnx/read.js';
 import { writeModel } from '../src/onnx/write.js';
 import { standardOps } from '../src/ops/index.js';
@@ -43,17 +45,25 @@ export async function run(): Promise<void> {
     renameSync(fresh, path);
   }
   console.log(`${path}: ${(statSync(path).size / 1e6).toFixed(1)} MB`);
+  measure(path, 'without reading large weights', readOutline, true);
+  measure(path, 'with all weights in memory', readModel, false);
+  const python = scratchPython('onnx-tool', ['onnx', 'onnx-tool', 'numpy']);
+  if (python !== undefined) console.log(execFileSync(python, ['-c', PEERS, path], { encoding: 'utf8' }).trim());
+  await Promise.resolve();
+}
+
+function measure(path: string, what: string, read: (path: string) => Model, details: boolean): void {
   const times: number[][] = [];
   for (let i = 0; i < 5; i++) {
     const t0 = performance.now();
-    const model = readModel(path);
+    const model = read(path);
     const t1 = performance.now();
     const shapes = inferShapes(model, standardOps, { dynamic: 1 });
     const t2 = performance.now();
     const cost = countCost(model, standardOps, shapes);
     const t3 = performance.now();
     times.push([t1 - t0, t2 - t1, t3 - t2, t3 - t0]);
-    if (i > 0) continue;
+    if (i > 0 || !details) continue;
     console.log(`${cost.macs} MACs, ${cost.params} params, peak ${(cost.peakMemoryBytes / 1e6).toFixed(1)} MB`);
     for (const c of conventionNames)
       console.log(`  ${c}: ${(countCost(model, standardOps, shapes, c).macs / 1e6).toFixed(2)} M`);
@@ -61,8 +71,5 @@ export async function run(): Promise<void> {
   const show = (t: readonly number[]): string =>
     `${t[3]!.toFixed(0)} ms (read ${t[0]!.toFixed(0)}, shapes ${t[1]!.toFixed(1)}, count ${t[2]!.toFixed(1)})`;
   const best = times.toSorted((a, b) => a[3]! - b[3]!)[0]!;
-  console.log(`pare: first ${show(times[0]!)}, best of five ${show(best)}`);
-  const python = scratchPython('onnx-tool', ['onnx', 'onnx-tool', 'numpy']);
-  if (python !== undefined) console.log(execFileSync(python, ['-c', PEERS, path], { encoding: 'utf8' }).trim());
-  await Promise.resolve();
+  console.log(`pare, ${what}: first ${show(times[0]!)}, best of five ${show(best)}`);
 }

@@ -31,7 +31,7 @@ export const countCommand: CommandModule<object, Arguments> = {
       .option('json', jsonOption)
       .example('$0 count model.onnx --input image:1x3x224x224', 'counts one image of 224 x 224'),
   handler: (args) => {
-    const model = openModel(args.model, { allowMissingData: true });
+    const model = openModel(args.model, { allowMissingData: true, outline: true });
     const inputs = parseInputDims(args.input, model);
     const shapes = inferShapes(model, standardOps, { inputs, dynamic: 1 });
     const cost = countCost(model, standardOps, shapes, args.convention ?? 'mac');

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import type { Options } from 'yargs';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
+import { readOutline } from '../onnx/outline.js';
 import { readModel } from '../onnx/read.js';
 import { modelInputs } from '../runtime/source.js';
 
@@ -16,12 +17,15 @@ export const inputOption = {
   describe: 'dims of an input, as name:1x3x224x224; again for further inputs',
 } as const satisfies Options;
 
-/** A model file, or a sentence that says what is wrong with the path. */
-export function openModel(path: string, options: { readonly allowMissingData?: boolean } = {}): Model {
+/** A model file, or a sentence that says what is wrong with the path. `outline` leaves large weights on the disk. */
+export function openModel(
+  path: string,
+  options: { readonly allowMissingData?: boolean; readonly outline?: boolean } = {},
+): Model {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) throw new PareError(`"${path}": there is no such file`);
   if (stats.isDirectory()) throw new PareError(`"${path}" is a folder; give the .onnx file`);
-  return readModel(path, options);
+  return options.outline === true ? readOutline(path, options) : readModel(path, options);
 }
 
 /** `--input name:1x3x32x32`, checked against the network's inputs. Names may hold colons. */
