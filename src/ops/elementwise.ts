@@ -1,7 +1,7 @@
 // Element-wise arithmetic, comparison, logic and casts. Broadcasting is numpy's since opset 7; before, the result has operand A's shape.
 // https://onnx.ai/onnx/operators/
 import { attrFloat, attrInt, attrString } from '../ir/graph.js';
-import { DataType } from '../ir/tensor.js';
+import { DataType, elementBits } from '../ir/tensor.js';
 import type { OpDef, ShapeRule, ValueRule } from './op.js';
 import { broadcastInputs, broadcastShapes, sameAsInput, sameShape, tensorType } from './rules.js';
 import { broadcastValues, integerOf, pointwise, rounding } from './values.js';
@@ -43,15 +43,34 @@ const divide: ValueRule = (ctx, outputs) => {
   return pointwise((a, b) => (integer ? (b === 0 ? NaN : Math.trunc(a / b)) : a / b))(ctx, outputs);
 };
 
-/** `fmod` = 1: the sign of the dividend; otherwise of the divisor. */
+/** `fmod` = 1: the sign of the dividend; otherwise of the divisor, zeros of floats included. */
 const modulo: ValueRule = (ctx, outputs) => {
   const fmod = attrInt(ctx.node, 'fmod', 0) === 1;
-  return pointwise((a, b) => (fmod ? a % b : a - b * Math.floor(a / b)))(ctx, outputs);
+  const integer = integerOf(ctx);
+  return pointwise((a, b) => {
+    if (!Number.isFinite(b)) return NaN;
+    if (fmod) return a % b;
+    const rest = a - b * Math.floor(a / b);
+    return rest === 0 && b < 0 && !integer ? -0 : rest;
+  })(ctx, outputs);
 };
 
+/** Bits that leave the width are lost; a shift by the width or more, or by a negative number, leaves only the sign. */
 const shiftBits: ValueRule = (ctx, outputs) => {
   const left = attrString(ctx.node, 'direction') === 'LEFT';
-  return pointwise((a, b) => (left ? a * 2 ** b : Math.floor(a / 2 ** b)))(ctx, outputs);
+  const type = ctx.elemType(0);
+  const bits = elementBits(type);
+  // 64 bits do not fit a double once shifted
+  if (bits === 0 || bits > 32) return [];
+  const signed = type === DataType.INT8 || type === DataType.INT16 || type === DataType.INT32;
+  const wrap = (v: number) => {
+    const low = ((v % 2 ** bits) + 2 ** bits) % 2 ** bits;
+    return signed && low >= 2 ** (bits - 1) ? low - 2 ** bits : low;
+  };
+  return pointwise((a, b) => {
+    if (b < 0 || b >= bits) return left || a >= 0 ? 0 : -1;
+    return left ? wrap(a * 2 ** b) : Math.floor(a / 2 ** b);
+  })(ctx, outputs);
 };
 
 const choose: ValueRule = (ctx, outputs) => {

@@ -89,7 +89,11 @@ const dropout: ShapeRule = (ctx) => [
   ctx.type(0),
   ctx.opset < 10 ? ctx.type(0) : tensorType(DataType.BOOL, ctx.shape(0)),
 ];
-const unchanged: ValueRule = (ctx) => [ctx.value(0)];
+/** Nothing is dropped unless the node says that it is training. */
+const unchanged: ValueRule = (ctx) => {
+  const training = ctx.opset < 7 ? attrInt(ctx.node, 'is_test', 0) === 0 : ctx.opset >= 12 && ctx.arity > 2;
+  return training && ctx.value(2)?.elems[0] !== 0 ? [] : [ctx.value(0)];
+};
 
 export const normOps: readonly OpDef[] = [
   { opType: 'BatchNormalization', category: 'norm', shape: batchNorm },

@@ -63,6 +63,7 @@ function foldValue(fold: Fold, axesInput: number): ValueRule {
     const type = outputs[0];
     const round = rounding(type?.kind === 'tensor' ? type.elemType : 0);
     const folded = foldAxes(value, axes, (elems) => round(integer ? Math.trunc(fold(elems)) : fold(elems)));
+    if (!folded.elems.every((e) => e === undefined || Number.isFinite(e))) return [undefined];
     return [keep ? folded : { ...folded, dims: folded.dims.filter((_, k) => !axes.includes(k)) }];
   };
 }

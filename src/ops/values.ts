@@ -16,8 +16,15 @@ export function pointwise(compute: Pointwise): ValueRule {
     }
     const type = outputs[0];
     const round = rounding(type?.kind === 'tensor' ? type.elemType : ctx.elemType(0));
-    return [broadcastValues(operands, (...elems) => round(compute(...elems)))];
+    const made = broadcastValues(operands, (...elems) => round(compute(...elems)));
+    return [made && withoutNaN(made)];
   };
+}
+
+/** Nobody sizes a tensor by NaN: it stands for what a rule cannot tell (a division by 0). */
+function withoutNaN(value: PartialValue): PartialValue {
+  if (!value.elems.some((e) => Number.isNaN(e))) return value;
+  return { dims: value.dims, elems: value.elems.map((e) => (Number.isNaN(e) ? undefined : e)) };
 }
 
 /** Applies `compute` to broadcast operands; an unknown element gives an unknown element. */
