@@ -222,6 +222,8 @@ test('a file that cannot be read is a sentence', () => {
   const directory = folder();
   expect(() => readModel(join(directory, 'absent.onnx'))).toThrow(PareError);
   expect(() => readModel(directory)).toThrow(/is no file/);
+  execFileSync('mkfifo', [join(directory, 'pipe')]);
+  expect(() => readModel(join(directory, 'pipe'))).toThrow(/is no file/);
   const path = join(directory, 'm.onnx');
   writeFileSync(path, '');
   chmodSync(path, 0o600);

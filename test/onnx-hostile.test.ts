@@ -116,6 +116,7 @@ test('dims and data that cannot be', () => {
   expect(outcome(withTensor([1, -1], [2, 1]))).toMatch(/"w": dims \[-1\] hold a negative length/);
   expect(outcome(withTensor([1, 2 ** 40], [1, 2 ** 40], [2, 1]))).toMatch(/more elements than any file holds/);
   expect(outcome(withTensor([1, -(2 ** 63)], [2, 1]))).toMatch(/negative/);
+  expect(outcome(withTensor([1, new Uint8Array(300)], [2, 1]))).toMatch(/has 300 dimensions/);
   expect(outcome(withTensor([1, 3], [2, 1], [9, new Uint8Array(8)]))).toMatch(/"w": 8 bytes of data, .* need 12/);
   expect(outcome(withTensor([1, 3], [2, 7], [7, Uint8Array.of(1, 2)]))).toMatch(/16 bytes of data, .* need 24/);
   expect(outcome(withTensor([1, 3], [2, 8], [6, 'a']))).toMatch(/1 strings, but dims \[3\]/);

@@ -3,8 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onnx } from 'onnx-proto';
 import { expect, test } from 'vitest';
-import { intsAttribute, withAttributes, type Model } from '../src/ir/graph.js';
-import { floatTensor, readFloats } from '../src/ir/tensor.js';
+import {
+  intsAttribute,
+  withAttributes,
+  type Attribute,
+  type Graph,
+  type Model,
+  type ValueInfo,
+} from '../src/ir/graph.js';
+import { floatTensor, readFloats, type Tensor } from '../src/ir/tensor.js';
 import { parseModel, parseTensor, readModel, sha256OfFile } from '../src/onnx/read.js';
 import { encodeModel, encodeTensor, withRecipe, writeModel } from '../src/onnx/write.js';
 import { conformanceCases, unpackShared } from './conformance.js';
@@ -12,16 +19,40 @@ import { describeShared, sharedPath } from './shared.js';
 
 const resnet20 = (): Model => readModel(sharedPath('models', 'cifar10-resnet20.onnx'));
 
-/** The model with new objects at every level, so that nothing is written as its original bytes. */
+/** The model with new objects at every level, so that its fields are encoded anew and not copied as their original bytes. */
 function rebuilt(model: Model): Model {
-  const { graph } = model;
+  return { ...model, opsets: new Map(model.opsets), graph: rebuiltGraph(model.graph) };
+}
+
+function rebuiltGraph(graph: Graph): Graph {
   const nodes = graph.nodes.map((n) => ({
     ...n,
     inputs: [...n.inputs],
-    attributes: new Map([...n.attributes].map(([k, a]) => [k, { ...a }])),
+    attributes: new Map([...n.attributes].map(([k, a]) => [k, rebuiltAttribute(a)])),
   }));
-  const initializers = new Map([...graph.initializers].map(([k, t]) => [k, { ...t, dims: [...t.dims] }]));
-  return { ...model, opsets: new Map(model.opsets), graph: { ...graph, nodes, initializers } };
+  const rebuiltTensor = (t: Tensor): Tensor => ({ ...t, dims: [...t.dims] });
+  const initializers = new Map([...graph.initializers].map(([k, t]) => [k, rebuiltTensor(t)]));
+  const rebuiltInfo = (v: ValueInfo): ValueInfo =>
+    v.type === undefined || v.type.kind === 'opaque' ? v : { ...v, type: { ...v.type } };
+  const valueInfo = new Map([...graph.valueInfo].map(([k, v]) => [k, rebuiltInfo(v)]));
+  const [inputs, outputs] = [graph.inputs.map(rebuiltInfo), graph.outputs.map(rebuiltInfo)];
+  return { ...graph, nodes, initializers, valueInfo, inputs, outputs };
+}
+
+function rebuiltAttribute(a: Attribute): Attribute {
+  switch (a.kind) {
+    case 'ints':
+    case 'floats':
+      return { ...a, value: [...a.value] };
+    case 'strings':
+      return { ...a, value: [...a.value] };
+    case 'tensor':
+      return { ...a, value: { ...a.value, dims: [...a.value.dims] } };
+    case 'graph':
+      return { ...a, value: rebuiltGraph(a.value) };
+    default:
+      return { ...a };
+  }
 }
 
 describeShared('conformance cases', ['onnx-node-tests.tar.xz'], () => {
@@ -51,12 +82,12 @@ describeShared('shared models', ['models', 'graphs/graphs.tar.xz'], () => {
 
   test('are written back byte for byte, rebuilt ones too', () => {
     expect(files().length).toBeGreaterThan(860);
-    const differing = files().filter((path) => {
+    // every graph as it is; to save time one in twelve rebuilt, and all models
+    const differing = files().filter((path, i) => {
       const bytes = readFileSync(path);
       const model = parseModel(bytes);
-      return (
-        Buffer.compare(encodeModel(model), bytes) !== 0 || Buffer.compare(encodeModel(rebuilt(model)), bytes) !== 0
-      );
+      const rebuild = i < 40 || i % 12 === 0;
+      return [model, ...(rebuild ? [rebuilt(model)] : [])].some((m) => Buffer.compare(encodeModel(m), bytes) !== 0);
     });
     expect(differing).toEqual([]);
   });

@@ -8,8 +8,10 @@ import type { Messages } from './messages.js';
 /** A 64-bit integer as protobufjs gives (Long) and takes it (a number too, where it is exact). */
 export type Longish = number | { readonly low: number; readonly high: number; readonly unsigned: boolean };
 
-/** The bytes a message was read from: present only on messages that are exactly what these bytes say. */
-const SPAN = Symbol('span');
+/** The bytes a message was read from: present only on messages that are exactly what these bytes say. No object of its own. */
+const BYTES = Symbol('bytes');
+const START = Symbol('start');
+const END = Symbol('end');
 
 /** Bounds on what one file may contain, so that a few bytes never become gigabytes of objects. */
 const MAX_MESSAGES = 3_000_000;
@@ -212,7 +214,9 @@ function typesIn(space: protobuf.NamespaceBase): protobuf.Type[] {
 type Decode = (r: protobuf.Reader, length?: number, group?: number, depth?: number, into?: object) => Spanned;
 type Encode = (m: Spanned, w: protobuf.Writer, depth?: number) => protobuf.Writer;
 interface Spanned {
-  [SPAN]?: Uint8Array | undefined;
+  [BYTES]?: Uint8Array | undefined;
+  [START]?: number;
+  [END]?: number;
 }
 
 /** Wraps a type's generated functions: decoding notes the bytes of each message, encoding copies them where they are known. */
@@ -225,12 +229,14 @@ function keepSpans(type: protobuf.Type): void {
     const start = r.pos;
     const message = decodeFields(r, length, group, depth, into);
     // a field given twice is merged into one message, which then has no bytes of its own
-    message[SPAN] = into === undefined || into === null ? r.buf.subarray(start, r.pos) : undefined;
+    message[BYTES] = into === undefined || into === null ? r.buf : undefined;
+    message[START] = start;
+    message[END] = r.pos;
     return message;
   };
   const encodeSpanned: Encode = (m, w, depth) => {
-    const span = m[SPAN];
-    return span === undefined ? encodeFields(m, w, depth) : w.raw(span);
+    const bytes = m[BYTES];
+    return bytes === undefined ? encodeFields(m, w, depth) : w.raw(bytes.subarray(m[START], m[END]));
   };
   // the casts: protobufjs' public signatures leave out the arguments that its generated code passes
   type.decode = decodeSpanned as unknown as protobuf.Type['decode'];

@@ -45,7 +45,15 @@ export function locate(
 
 /** Reads the bytes with positioned reads, nothing else of the file. */
 export function readExternal(name: string, { path, offset, length }: ExternalData): Uint8Array {
-  const file = openSync(path, 'r');
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    return fail(
+      `tensor "${name}": its data file ${path} cannot be opened: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  }
   try {
     if (fstatSync(file).size < offset + length)
       fail(`tensor "${name}": "${path}" has become shorter since the model was read`);

@@ -1,9 +1,9 @@
 // Reading ONNX: files, bytes and single tensors become the readonly IR. Weights stay views on the bytes read. What comes
 // in is not trusted: any file ends in a model or in one PareError.
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { fail } from '../errors.js';
+import { fail, PareError } from '../errors.js';
 import type { Attribute, FunctionDef, Graph, Model, Node, SparseTensor, ValueInfo } from '../ir/graph.js';
 import type { Tensor } from '../ir/tensor.js';
 import { decode, has, toNumber } from './codec.js';
@@ -236,13 +236,15 @@ function text(bytes: Uint8Array): string {
 function readWhole(path: string): Uint8Array {
   let file: number;
   try {
+    // asked before opening: opening a pipe would wait for its writer
+    if (!statSync(path).isFile()) fail(`${path} is no file: name an ONNX model`);
     file = openSync(path, 'r');
   } catch (error) {
+    if (error instanceof PareError) throw error;
     return fail(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
   try {
     const stat = fstatSync(file);
-    if (!stat.isFile()) fail(`${path} is no file: name an ONNX model`);
     if (stat.size > MAX_PROTOBUF_BYTES) {
       fail(`${path} has ${stat.size} bytes, but protobuf ends at 2 GiB: save the model with external data`);
     }

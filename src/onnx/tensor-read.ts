@@ -57,7 +57,10 @@ export function typedField(m: TensorProto): {
   }
 }
 
+const MAX_RANK = 256;
+
 function readDims(dims: readonly Longish[], what: string): readonly number[] {
+  if (dims.length > MAX_RANK) fail(`${what} has ${dims.length} dimensions: Pare reads up to ${MAX_RANK}`);
   const numbers = dims.map(toNumber);
   const count = elementCount(numbers);
   if (numbers.some((d) => d < 0)) fail(`${what}: dims [${numbers.join(', ')}] hold a negative length`);
