@@ -96,7 +96,7 @@ describe('CIFAR-10 binary', () => {
     file('odd.bin', new Uint8Array(3000));
     expect(opening({ files: ['odd.bin'] }, 'N', 3, 32, 32)).toThrow(/has 3000 bytes: .* multiple of 3073/);
     expect(() => openDataset(join(folder, 'three.bin'), input('N', 3, 32, 32))).toThrow(
-      /neither a .json manifest nor a .npz.*cifar10-binary/,
+      /neither a .json manifest nor a .npz or .npy.*cifar10-binary/,
     );
     expect(() => openDataset(folder, input('N', 3, 32, 32))).toThrow(/is a folder: .*"format":"images"/);
     expect(() => openDataset(file('text.json', '{'), input(1))).toThrow('is not JSON');

@@ -4,7 +4,7 @@ import { PareError } from '../errors.js';
 import { verifyModels, type Verification } from '../measure/verify.js';
 import { sha256OfFile } from '../onnx/read.js';
 import { standardOps } from '../ops/index.js';
-import { ortRuntime } from '../runtime/ort.js';
+import { isolatedRuntime } from '../runtime/isolated.js';
 import { formatCount, formatPercent } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims } from './options.js';
 
@@ -31,13 +31,17 @@ export const verifyCommand: CommandModule<object, Arguments> = {
   handler: async (args) => {
     const original = openModel(args.original);
     const candidate = openModel(args.candidate);
-    const result = await verifyModels(original, candidate, {
-      runtime: ortRuntime(),
-      table: standardOps,
-      sources: { original: args.original, candidate: args.candidate },
-      originalSha256: await sha256OfFile(args.original),
-      dims: parseInputDims(args.input, original),
-    });
+    const dims = parseInputDims(args.input, original);
+    const originalSha256 = await sha256OfFile(args.original);
+    const sources = { original: args.original, candidate: args.candidate };
+    // in a process of its own: nothing is known yet of what the file does to onnxruntime
+    const runtime = isolatedRuntime();
+    let result: Verification;
+    try {
+      result = await verifyModels(original, candidate, { runtime, table: standardOps, sources, originalSha256, dims });
+    } finally {
+      await runtime.close();
+    }
     console.log(args.json ? JSON.stringify(asJson(result), undefined, 2) : describe(result));
     const failed = result.checks.find((c) => !c.ok);
     if (failed !== undefined)
@@ -51,13 +55,13 @@ function asJson(result: Verification): object {
 }
 
 function describe({ checks, macs, params, relativeError, recipe, uncounted }: Verification): string {
-  const share = (a: number, b: number): string => (b === 0 ? '' : ` (${formatPercent(a / b)})`);
+  const part = (p: { readonly original: number; readonly candidate?: number }): string => {
+    if (p.candidate === undefined) return `unknown, of ${formatCount(p.original)}`;
+    const share = p.original === 0 ? '' : ` (${formatPercent(p.candidate / p.original)})`;
+    return `${formatCount(p.candidate)} of ${formatCount(p.original)}${share}`;
+  };
   const lines = checks.map((c) => `${c.ok ? 'ok  ' : 'FAIL'}  ${c.name.padEnd(10)}${c.detail}`);
-  lines.push(
-    '',
-    `MACs        ${formatCount(macs.candidate)} of ${formatCount(macs.original)}${share(macs.candidate, macs.original)}`,
-    `parameters  ${formatCount(params.candidate)} of ${formatCount(params.original)}${share(params.candidate, params.original)}`,
-  );
+  lines.push('', `MACs        ${part(macs)}`, `parameters  ${part(params)}`);
   for (const [name, error] of relativeError ?? []) {
     lines.push(`difference  ${error.toPrecision(3)} of output "${name}" on made-up inputs (relative)`);
   }

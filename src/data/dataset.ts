@@ -9,7 +9,7 @@ import { openCifar } from './cifar.js';
 import { openIdx } from './idx.js';
 import { openImages } from './images.js';
 import { readManifest, type LocatedManifest, type MetricName, type Preprocessing } from './manifest.js';
-import { openNpz } from './npz.js';
+import { arrayPlace, openNpz } from './npz.js';
 import type { Column, DataSource } from './source.js';
 
 export interface Batch {
@@ -174,7 +174,7 @@ function defined(prep: { readonly [K in keyof Preprocessing]: Preprocessing[K] |
 async function fingerprint(located: LocatedManifest, prep: Preprocessing, size: number): Promise<string> {
   const { files: _, ...said } = located.manifest;
   const hash = createHash('sha256').update(JSON.stringify([said, prep, size]));
-  for (const file of located.files) {
+  for (const file of [...located.files, ...namedFiles(located)]) {
     for (const path of filesBelow(file)) {
       hash.update(`\n${relative(file, path)} `);
       for await (const chunk of createReadStream(path)) {
@@ -184,6 +184,13 @@ async function fingerprint(located: LocatedManifest, prep: Preprocessing, size: 
     }
   }
   return hash.digest('hex');
+}
+
+/** Files that arrays are named in, `other.npz:x`. */
+function namedFiles({ manifest, folder }: LocatedManifest): string[] {
+  const refs = [...Object.values(manifest.inputs ?? {}), manifest.labels ?? ''];
+  const paths = refs.map((ref) => arrayPlace(typeof ref === 'string' ? ref : ref.array, folder)?.path);
+  return [...new Set(paths.filter((p) => p !== undefined))];
 }
 
 function filesBelow(path: string): string[] {

@@ -58,16 +58,18 @@ export interface LocatedManifest {
   readonly folder: string;
 }
 
-/** A manifest file, or a .npz file whose `x` (and `y`) are taken as they are. */
+/** A manifest file, or a .npz (.npy) file whose `x` (and `y`) are taken as they are. */
 export function readManifest(path: string): LocatedManifest {
   const name = `"${path}"`;
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) throw new PareError(`data ${name}: there is no such file`);
   if (stats.isDirectory()) throw new PareError(`data ${name} is a folder: ${needsManifest('images', path)}`);
-  if (/\.npz$/i.test(path)) return locate({ format: 'npz', files: [resolve(path)] }, path);
+  if (/\.np[yz]$/i.test(path)) return locate({ format: 'npz', files: [resolve(path)] }, path);
   if (!/\.json$/i.test(path)) {
     const format = /ubyte|idx/i.test(path) ? 'idx' : 'cifar10-binary';
-    throw new PareError(`data ${name} is neither a .json manifest nor a .npz file: ${needsManifest(format, path)}`);
+    throw new PareError(
+      `data ${name} is neither a .json manifest nor a .npz or .npy file: ${needsManifest(format, path)}`,
+    );
   }
   let json: unknown;
   try {

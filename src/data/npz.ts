@@ -18,10 +18,9 @@ export function openNpz({ manifest, files, folder, name }: LocatedManifest): Dat
   };
   /** `x` in the first file that has it, or `other.npz:x`. */
   const find = (ref: string): NumpyArray | undefined => {
-    const split = /^(.+\.np[zy]):(.+)$/i.exec(ref);
-    if (split !== null) {
-      const path = isAbsolute(split[1]!) ? split[1]! : resolve(folder, split[1]!);
-      const bytes = archive(path).get(split[2]!);
+    const place = arrayPlace(ref, folder);
+    if (place !== undefined) {
+      const bytes = archive(place.path).get(place.array);
       return bytes === undefined ? undefined : parseNumpy(bytes, `array "${ref}"`);
     }
     for (const path of files) {
@@ -64,6 +63,14 @@ export function openNpz({ manifest, files, folder, name }: LocatedManifest): Dat
     }
   }
   return { size, columns, ...(y === undefined ? {} : labelsOf(labelName, y)) };
+}
+
+/** `other.npz:x` as path and array; undefined for a bare name. */
+export function arrayPlace(ref: string, folder: string): { readonly path: string; readonly array: string } | undefined {
+  const split = /^(.+\.np[zy]):(.+)$/i.exec(ref);
+  if (split === null) return undefined;
+  const [, path, array] = split;
+  return { path: isAbsolute(path!) ? path! : resolve(folder, path!), array: array! };
 }
 
 function readArchive(path: string): ReadonlyMap<string, Uint8Array> {

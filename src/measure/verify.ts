@@ -29,8 +29,9 @@ export interface Recipe {
 export interface Verification {
   readonly ok: boolean;
   readonly checks: readonly Check[];
-  readonly macs: { readonly original: number; readonly candidate: number };
-  readonly params: { readonly original: number; readonly candidate: number };
+  /** The candidate's are absent when its shapes contradict each other. */
+  readonly macs: { readonly original: number; readonly candidate?: number };
+  readonly params: { readonly original: number; readonly candidate?: number };
   readonly uncounted: readonly string[];
   /** |candidate - original| / |original| on made-up inputs, output by output; absent when one of them does not run. */
   readonly relativeError?: ReadonlyMap<string, number>;
@@ -56,7 +57,18 @@ export async function verifyModels(original: Model, candidate: Model, options: V
     const shapes = inferShapes(model, options.table, { dynamic: 1, ...(options.dims ? { inputs: options.dims } : {}) });
     return countCost(model, options.table, shapes);
   };
-  const [before, after] = [count(original), count(candidate)];
+  const before = count(original);
+  let after: Cost;
+  try {
+    after = count(candidate);
+  } catch (error) {
+    if (!(error instanceof PareError)) throw error;
+    // weights, attributes and inputs contradict each other: there is nothing to run
+    const macs = { original: before.macs };
+    const params = { original: before.params };
+    const failed: Check = { name: 'graph', ok: false, detail: error.message };
+    return { ok: false, checks: [failed, ...checks.filter((c) => c.name !== 'graph')], macs, params, uncounted: [] };
+  }
   checks.push({
     name: 'macs',
     ok: after.macs <= before.macs,
@@ -182,7 +194,7 @@ async function compareRuns(
   checks.push({
     name: 'runs',
     ok: true,
-    detail: `${runtimeName(options)} loads and runs it (batch 1${runs > 1 ? ' and 2' : ''})`,
+    detail: `${options.runtime.name} loads and runs it (batch 1${runs > 1 ? ' and 2' : ''})`,
   });
   checks.push({
     name: 'shapes',
@@ -250,8 +262,4 @@ function withBatch(
 function finite(t: RuntimeTensor): boolean {
   if (!isFloat(t) || !(t.data instanceof Float32Array || t.data instanceof Float64Array)) return true;
   return t.data.every((v: number) => Number.isFinite(v));
-}
-
-function runtimeName({ runtime }: VerifyOptions): string {
-  return runtime.name;
 }

@@ -1,12 +1,11 @@
 // The Runtime on several threads: each loads every session, and a `run` goes to a free one. onnxruntime-node blocks its
 // thread while it runs, so this is how one process uses several cores with one intra-op thread each.
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { PareError } from '../errors.js';
+import { entryFile } from './entry.js';
 import type { LoadOptions, ModelSource, Runtime, RuntimeTensor, Session } from './runtime.js';
+import { valueOf, type Loaded, type Reply, type Request } from './serve.js';
 import { withFileOrBytes } from './source.js';
-import type { Loaded, Reply, Request } from './worker.js';
 
 interface Thread {
   /** Requests of one thread must not overlap: the next is sent when the last was answered. */
@@ -37,7 +36,11 @@ export function threadRuntime(threads: number): Runtime {
   const everywhere = async (request: Request): Promise<readonly unknown[]> => {
     const results = await Promise.allSettled(all.map((thread) => thread.ask(request)));
     const failed = results.find((r) => r.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
+    if (failed !== undefined) {
+      // what other threads have loaded is of no use
+      if (request.op === 'load') await Promise.allSettled(all.map((t) => t.ask({ op: 'release', key: request.key })));
+      throw failed.reason;
+    }
     return results.map((r) => (r.status === 'fulfilled' ? r.value : undefined));
   };
 
@@ -46,7 +49,7 @@ export function threadRuntime(threads: number): Runtime {
       const key = sessions++;
       const label = options.label ?? (typeof model === 'string' ? `"${model}"` : 'the model');
       const [first] = await everywhere({ op: 'load', key, source, options: { ...options, label } });
-      // the cast: worker.ts answers `load` with Loaded, and there is at least one thread
+      // the cast: serve.ts answers `load` with Loaded, and there is at least one thread
       const { inputs, outputs } = first as Loaded;
       return {
         inputs,
@@ -54,7 +57,7 @@ export function threadRuntime(threads: number): Runtime {
         async run(feeds, names) {
           const thread = await take();
           try {
-            // the cast: worker.ts answers `run` with what Session.run gives
+            // the cast: serve.ts answers `run` with what Session.run gives
             return (await thread.ask({ op: 'run', key, feeds, outputs: names })) as ReadonlyMap<string, RuntimeTensor>;
           } finally {
             free(thread);
@@ -77,7 +80,7 @@ export function threadRuntime(threads: number): Runtime {
 }
 
 function startThread(): Thread {
-  const worker = new Worker(workerFile());
+  const worker = new Worker(entryFile('worker'));
   worker.unref();
   let last: Promise<unknown> = Promise.resolve();
   let dead: Error | undefined;
@@ -102,8 +105,11 @@ function startThread(): Thread {
       const exited = (code: number): void => failed(new Error(`a thread of the runtime ended with code ${code}`));
       const answered = (reply: Reply): void => {
         done();
-        if ('value' in reply) resolve(reply.value);
-        else reject(reply.sentence ? new PareError(reply.error) : new Error(reply.error, { cause: reply.stack }));
+        try {
+          resolve(valueOf(reply));
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+        }
       };
       worker.ref();
       worker.on('message', answered);
@@ -124,13 +130,4 @@ function startThread(): Thread {
       await worker.terminate();
     },
   };
-}
-
-/** Threads load JavaScript: from sources (tests), the built file is used. */
-function workerFile(): string {
-  const beside = fileURLToPath(new URL('./worker.js', import.meta.url));
-  const built = fileURLToPath(new URL('../../dist/src/runtime/worker.js', import.meta.url));
-  const file = [beside, built].find(existsSync);
-  if (file === undefined) throw new Error('dist/src/runtime/worker.js is missing: run "npm run build" first');
-  return file;
 }
