@@ -1,0 +1,248 @@
+// The report of a run, made from the files of its folder: report.md and plots/*.svg. Everything volatile stands in one marked block.
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { countCost, type Cost } from '../analysis/cost.js';
+import { inferShapes } from '../analysis/shapes.js';
+import { PareError } from '../errors.js';
+import { readModel } from '../onnx/read.js';
+import type { OpTable } from '../ops/op.js';
+import { frontChart, layerChart, predictionChart, toSvg, type FrontPoint, type LayerBar, type Pair } from './plot.js';
+
+const figure = z.object({
+  metric: z.string(),
+  value: z.number(),
+  n: z.number(),
+  ci95: z.tuple([z.number(), z.number()]),
+  difference: z.object({ value: z.number(), ci95: z.tuple([z.number(), z.number()]) }).optional(),
+  agreement: z.number().optional(),
+  kl: z.number().optional(),
+  relativeError: z.number().optional(),
+});
+
+const edit = z.object({ mutation: z.string(), params: z.json() });
+
+const member = z.object({
+  file: z.string(),
+  macs: z.number(),
+  params: z.number(),
+  memoryBytes: z.number(),
+  predicted: z.object({ mean: z.number(), deviation: z.number() }),
+  searched: z.number(),
+  measured: figure,
+  test: figure.optional(),
+  violation: z.number(),
+  genome: z.array(edit),
+});
+
+const frontFile = z.object({
+  model: z.string(),
+  metric: z.string(),
+  reached: z.boolean(),
+  note: z.string().optional(),
+  original: z.object({
+    macs: z.number(),
+    params: z.number(),
+    memoryBytes: z.number(),
+    measured: figure,
+    test: figure.optional(),
+  }),
+  candidates: z.array(member),
+});
+
+const archived = z.object({ genome: z.array(edit), macs: z.number(), score: z.number(), value: z.number() });
+
+export type FrontReport = z.infer<typeof frontFile>;
+export type FigureReport = z.infer<typeof figure>;
+
+export interface RunFiles {
+  readonly front: FrontReport;
+  /** Everything that was measured during the search. */
+  readonly searched: readonly z.infer<typeof archived>[];
+}
+
+/** Reads front.json and archive.jsonl; throws PareError when the folder holds no finished run. */
+export function readRun(folder: string): RunFiles {
+  const path = join(folder, 'front.json');
+  if (!existsSync(path)) {
+    throw new PareError(
+      `${folder}: holds no finished run (no front.json); give the --out folder of \`pare optimize\`, or finish it with --resume`,
+    );
+  }
+  const lines = existsSync(join(folder, 'archive.jsonl'))
+    ? readFileSync(join(folder, 'archive.jsonl'), 'utf8').split('\n')
+    : [];
+  return {
+    front: parsed(frontFile, path, readFileSync(path, 'utf8')),
+    searched: lines
+      .filter((l) => l.endsWith('}'))
+      .map((line, i) => parsed(archived, `${folder}/archive.jsonl, line ${i + 1}`, line)),
+  };
+}
+
+function parsed<T>(schema: z.ZodType<T>, name: string, text: string): T {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new PareError(`${name}: not what \`pare optimize\` writes; run it again into a new folder`, { cause });
+  }
+}
+
+export interface ReportOptions {
+  readonly table: OpTable;
+  /** The network that was optimised, for the costs of its layers. */
+  readonly original: string;
+  /** Lines of the volatile block: times, host, versions. */
+  readonly volatile?: readonly string[];
+}
+
+/** Writes report.md and plots/*.svg beside front.json; returns their paths. */
+export async function writeReport(folder: string, options: ReportOptions): Promise<readonly string[]> {
+  const run = readRun(folder);
+  const before = costOf(options.original, options.table);
+  const best = mostAccurate(run.front);
+  const after = best === undefined ? undefined : costOf(join(folder, best.file), options.table);
+  const percent = isFraction(run.front.metric);
+  const plots: [string, string][] = [
+    ['front', await toSvg(frontChart(frontPoints(run), run.front.metric, percent))],
+    ['predicted', await toSvg(predictionChart(predictionPairs(run), run.front.metric, percent))],
+  ];
+  if (after !== undefined) plots.push(['layers', await toSvg(layerChart(layerBars(before, after)))]);
+  mkdirSync(join(folder, 'plots'), { recursive: true });
+  const written = plots.map(([name, svg]) => writeBeside(join(folder, 'plots', `${name}.svg`), svg));
+  return [...written, writeBeside(join(folder, 'report.md'), reportText(run, before, after, options.volatile ?? []))];
+}
+
+/** What the run itself holds to be the most accurate, on held-out calibration data; budgets first. */
+export function mostAccurate(front: FrontReport): FrontReport['candidates'][number] | undefined {
+  return front.candidates.toSorted((a, b) => a.violation - b.violation || b.measured.value - a.measured.value)[0];
+}
+
+/** Metrics between 0 and 1 that people read as percentages. */
+export function isFraction(metric: string): boolean {
+  return ['top1', 'top5', 'agreement'].includes(metric);
+}
+
+export function showFigure(f: FigureReport, percent: boolean): string {
+  const show = (v: number): string => (percent ? `${(100 * v).toFixed(2)} %` : v.toPrecision(4));
+  const difference =
+    f.difference === undefined
+      ? ''
+      : `; ${signed(f.difference.value, percent)} [${signed(f.difference.ci95[0], percent)}, ${signed(f.difference.ci95[1], percent)}] against the original`;
+  return `${show(f.value)} [${show(f.ci95[0])}, ${show(f.ci95[1])}], n = ${f.n}${difference}`;
+}
+
+function signed(v: number, percent: boolean): string {
+  const text = percent ? (100 * v).toFixed(2) : v.toPrecision(3);
+  return v >= 0 ? `+${text}` : text;
+}
+
+function costOf(path: string, table: OpTable): Cost {
+  const model = readModel(path);
+  return countCost(model, table, inferShapes(model, table, { dynamic: 1 }));
+}
+
+function frontPoints({ front, searched }: RunFiles): FrontPoint[] {
+  const share = (macs: number): number => macs / front.original.macs;
+  const point = (kind: FrontPoint['kind'], macs: number, f: FigureReport, label: string): FrontPoint => ({
+    share: share(macs),
+    value: f.value,
+    ci95: f.ci95,
+    kind,
+    label,
+  });
+  return [
+    ...searched.map((r): FrontPoint => ({
+      share: share(r.macs),
+      value: r.value,
+      kind: 'searched',
+      label: recipeText(r.genome),
+    })),
+    ...front.candidates.map((c) => point('front', c.macs, c.measured, c.file)),
+    ...front.candidates.flatMap((c) => (c.test === undefined ? [] : [point('test', c.macs, c.test, c.file)])),
+    point('original', front.original.macs, front.original.measured, 'original'),
+  ];
+}
+
+function predictionPairs({ front }: RunFiles): Pair[] {
+  return front.candidates.map((c) => ({
+    predicted: c.predicted.mean,
+    deviation: c.predicted.deviation,
+    measured: c.searched,
+    kind: 'front',
+  }));
+}
+
+function layerBars(before: Cost, after: Cost): LayerBar[] {
+  const rest = new Map(after.nodes.map((n) => [n.node, n.macs]));
+  const bars: LayerBar[] = [];
+  for (const n of before.nodes) {
+    if (n.macs > 0) bars.push({ layer: n.node, before: n.macs, after: rest.get(n.node) ?? 0 });
+    rest.delete(n.node);
+  }
+  for (const [layer, macs] of rest) if (macs > 0) bars.push({ layer, before: 0, after: macs });
+  return bars;
+}
+
+/** How many edits of each mutation: `31 x prune-channels, 2 x remove-block`. */
+export function recipeText(genome: readonly { readonly mutation: string }[]): string {
+  const counts = new Map<string, number>();
+  for (const { mutation } of genome) counts.set(mutation, (counts.get(mutation) ?? 0) + 1);
+  return [...counts].map(([name, n]) => `${n} x ${name}`).join(', ') || 'unchanged';
+}
+
+function reportText(
+  { front, searched }: RunFiles,
+  before: Cost,
+  after: Cost | undefined,
+  volatile: readonly string[],
+): string {
+  const percent = isFraction(front.metric);
+  const mega = (v: number): string => `${(v / 1e6).toFixed(2)} M`;
+  const rows = front.candidates.map((c) => [
+    `[${c.file}](${c.file})`,
+    `${mega(c.macs)} (${((100 * c.macs) / front.original.macs).toFixed(1)} %)`,
+    mega(2 * c.macs),
+    mega(c.params),
+    showFigure({ ...c.measured, difference: undefined }, percent),
+    c.measured.difference === undefined
+      ? '-'
+      : `${signed(c.measured.difference.value, percent)} [${signed(c.measured.difference.ci95[0], percent)}, ${signed(c.measured.difference.ci95[1], percent)}]`,
+    c.test === undefined ? '-' : showFigure(c.test, percent),
+    recipeText(c.genome),
+  ]);
+  const original = front.original;
+  const lines = [
+    `# ${front.model}, pared`,
+    '',
+    front.reached ? '' : `**The budget was not reached:** ${front.note ?? 'these candidates come closest'}.\n`,
+    `Original: ${mega(original.macs)} MACs (${mega(2 * original.macs)} FLOPs = 2 x MACs), ${mega(original.params)} parameters, peak activations ${mega(original.memoryBytes)}B; ` +
+      `${front.metric} on held-out calibration data ${showFigure(original.measured, percent)}` +
+      (original.test === undefined ? '.' : `; on the test data ${showFigure(original.test, percent)}.`),
+    '',
+    `| file | MACs | FLOPs | params | ${front.metric}, held out [95 %] | against the original | test [95 %] | recipe |`,
+    '|---|---|---|---|---|---|---|---|',
+    ...rows.map((r) => `| ${r.join(' | ')} |`),
+    '',
+    `${searched.length} candidates were measured during the search on samples apart from the held-out ones; test data, where given, took no part in any choice.`,
+    '',
+    '![front](plots/front.svg) ![predicted against measured](plots/predicted.svg)',
+    ...(after === undefined
+      ? []
+      : ['', 'Layers of the most accurate member before and after:', '', '![layers](plots/layers.svg)']),
+    '',
+    before.uncounted.length === 0 ? 'Every operator was counted.' : `Not counted: ${before.uncounted.join('; ')}.`,
+    '',
+    '<!-- volatile: begin -->',
+    ...volatile.map((line) => `${line}  `),
+    '<!-- volatile: end -->',
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function writeBeside(path: string, text: string): string {
+  const beside = `${path}.part`;
+  writeFileSync(beside, text);
+  renameSync(beside, path);
+  return path;
+}
