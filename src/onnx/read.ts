@@ -134,11 +134,15 @@ function readNode(m: proto.NodeProto, context: ReadContext): Node {
   });
 }
 
+/** Shared: most nodes of a large model have none. */
+const NO_ATTRIBUTES: ReadonlyMap<string, Attribute> = new Map();
+
 function readAttributes(
   list: readonly proto.AttributeProto[],
   context: ReadContext,
   owner: () => string,
 ): ReadonlyMap<string, Attribute> {
+  if (list.length === 0) return NO_ATTRIBUTES;
   const attributes = new Map<string, Attribute>();
   for (const m of list) {
     if (attributes.has(m.name)) fail(`${owner()}: attribute "${m.name}" is given twice`);

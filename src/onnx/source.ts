@@ -17,11 +17,12 @@ export class Source<T, M> {
     this.dataFiles = dataFiles;
   }
 
-  /** The object, with its source. */
+  /** Gives a new object its source. */
   static attach<T extends object, M>(message: M, object: T, dataFiles: ReadonlySet<string> = NO_FILES): T {
-    const withSource = { ...object, source: undefined };
-    // written once, before anyone else sees the object: it and its source refer to each other
-    return Object.assign(withSource, { source: new Source(message, withSource, dataFiles) });
+    // the cast: written once, on an object that its maker has just made and hands over; from then on it is readonly
+    const fresh = object as T & { source?: object };
+    fresh.source = new Source(message, object, dataFiles);
+    return fresh;
   }
 
   /** The source of an object of this kind; undefined for what was made in code. */
