@@ -1,7 +1,7 @@
 // One level of a graph while its shapes are found: what is known of each name, and the context the operators' rules see.
 import { PareError } from '../errors.js';
 import type { Attribute, Dim, FunctionDef, Graph, Node, ValueType } from '../ir/graph.js';
-import { attrTensor } from '../ir/graph.js';
+import { attrTensor, describeNode } from '../ir/graph.js';
 import { DataType, elementBits, elementCount, floatTensor, hasData, int64Tensor, readNumbers } from '../ir/tensor.js';
 import type { Tensor } from '../ir/tensor.js';
 import type { CostContext, OpDef, OpTable, PartialValue } from '../ops/op.js';
@@ -250,10 +250,25 @@ function inferNode(scope: Scope, node: Node, declared: Declared | undefined): vo
       if (declared !== undefined) type = refine(type, declared(name));
       if (type === undefined || (type.kind === 'tensor' && type.shape === undefined)) complete = false;
     }
-    if (type !== undefined) scope.types.set(name, type);
+    if (type === undefined) continue;
+    expectLengths(node, type);
+    scope.types.set(name, type);
   }
   if (!complete || found === undefined) scope.world.unknown.add(operatorName(node));
   if (def?.value !== undefined) evaluate(scope, def, found ?? []);
+}
+
+/** No rule may end in a length that is none: strides of 0, windows larger than their input, sizes that contradict each other. */
+function expectLengths(node: Node, type: ValueType): void {
+  if (type.kind !== 'tensor' || type.shape === undefined) return;
+  for (const d of type.shape) {
+    if (typeof d === 'number' && !(d >= 0 && Number.isSafeInteger(d))) {
+      const shape = type.shape.map((x) => x ?? '?').join(', ');
+      throw new PareError(
+        `${describeNode(node)}: its output would have dims [${shape}]; its attributes do not fit its inputs`,
+      );
+    }
+  }
 }
 
 function evaluate(scope: Scope, def: OpDef, types: readonly (ValueType | undefined)[]): void {

@@ -162,6 +162,14 @@ test('a contradiction is one sentence that names the node, what it has and what 
   );
   const add = smallModel({ inputs: { a: [2, 3], b: [4] }, nodes: [['Add', ['a', 'b'], ['s']]], outputs: ['s'] });
   expect(() => inferShapes(add, standardOps)).toThrow('Add "s": operands [2, 3] and [4] do not broadcast');
+  const pool = smallModel({
+    inputs: { x: [1, 2, 4, 4] },
+    nodes: [['MaxPool', ['x'], ['p'], { kernel_shape: [2, 2], strides: [0, 1] }]],
+    outputs: ['p'],
+  });
+  expect(() => inferShapes(pool, standardOps)).toThrow(
+    'MaxPool "p": its output would have dims [1, 2, Infinity, 3]; its attributes do not fit its inputs',
+  );
   const gemm = smallModel({
     inputs: { a: [1, 5] },
     weights: { w: [6, 7] },
