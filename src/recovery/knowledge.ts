@@ -1,6 +1,6 @@
 // What calibration data taught about the base network, computed once per run and shared by proposals, refits and signals.
 import type { Analysis } from '../analysis/analyse.js';
-import type { DeadUnits } from '../analysis/groups.js';
+import type { ChannelGroups, DeadUnits } from '../analysis/groups.js';
 import { concreteShape } from '../analysis/shapes.js';
 import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
@@ -20,8 +20,11 @@ export interface Knowledge {
    * where in the network they are (see `importances`).
    */
   removal(groupId: string): Removal | undefined;
-  /** Closed-form refit of the base without the dead units, without data; see quick-refit.ts. */
-  quickRefit(pruned: Model, dead: DeadUnits): Model;
+  /** |W| times the root mean square of the inputs, summed by unit over the consumers (their sums made 1). */
+  activation(groupId: string): Float64Array | undefined;
+  /** Closed-form refit of the base without the dead units, without data; see quick-refit.ts. `groups`: those that `dead` speaks of, when
+   * structural edits came before the cut. */
+  quickRefit(pruned: Model, dead: DeadUnits, groups?: ChannelGroups): Model;
 }
 
 /** Plain data, so that it can be stored, and shared between threads. */
@@ -78,7 +81,8 @@ export function knowledgeOf(base: Analysis, data: LearntData): Knowledge {
   const refits = quickRefits(base.model, base.groups, data.grams);
   return {
     removal: (id) => data.removals.get(id),
-    quickRefit: (pruned, dead) => refits.refit(pruned, dead),
+    activation: (id) => activation(base, data.grams, id),
+    quickRefit: (pruned, dead, groups) => refits.refit(pruned, dead, groups),
   };
 }
 
@@ -119,6 +123,42 @@ function importances(base: Analysis, layers: readonly Layer[]): ReadonlyMap<stri
   const largest = Math.max(1, ...positions.values());
   const smallest = Math.min(largest, ...positions.values());
   return new Map(layers.map((l) => [l.output, Math.sqrt(largest / Math.max(1, positions.get(l.output) ?? smallest))]));
+}
+
+function activation(base: Analysis, grams: ReadonlyMap<string, Gram>, id: string): Float64Array | undefined {
+  const group = base.groups.groups.findIndex((g) => g.id === id);
+  if (group < 0) return undefined;
+  const read = constantReader(base.model.graph);
+  const sums = new Float64Array(base.groups.groups[group]!.size);
+  let any = false;
+  for (const consumer of findConsumers(base.groups, findLayers(base.model.graph))) {
+    const { layer } = consumer;
+    const gram = grams.get(layer.output);
+    if (gram === undefined || !consumer.group.includes(group)) continue;
+    const { weights } = readLayer(layer, read);
+    const { taps, columns, outputs } = layer;
+    const own = new Float64Array(sums.length);
+    let total = 0;
+    for (let o = 0; o < outputs; o++) {
+      const g = Math.floor(o / (outputs / layer.group));
+      for (let k = 0; k < columns; k++) {
+        const value = Math.abs(weights[o * columns + k]!) * rootMeanSquare(gram, g, k, taps);
+        total += value;
+        const channel = (g * columns) / taps + Math.floor(k / taps);
+        if (consumer.group[channel] === group) own[consumer.unit[channel]!] = own[consumer.unit[channel]!]! + value;
+      }
+    }
+    if (total > 0) any = true;
+    own.forEach((v, u) => (sums[u] = sums[u]! + (total > 0 ? v / total : 0)));
+  }
+  return any ? sums : undefined;
+}
+
+function rootMeanSquare(gram: Gram, g: number, column: number, taps: number): number {
+  const i = gram.kind === 'exact' ? column : Math.floor(column / taps);
+  const n = gram.size;
+  const variance = gram.kind === 'diagonal' ? gram.covariance[g * n + i]! : gram.covariance[(g * n + i) * n + i]!;
+  return Math.sqrt(Math.max(0, variance) + gram.mean[g * n + i]! ** 2);
 }
 
 /** The layers that consume group number `group`: with their Gram matrices, or as costs that just add up where only variances are known. */

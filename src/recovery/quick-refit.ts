@@ -11,13 +11,13 @@ import { aliveAlong, channelAxis, deadAtoms } from './targets.js';
 
 export interface QuickRefit {
   /** `pruned`: the base without the dead units, weights inherited. Layers that do not fit are left as they are. */
-  refit(pruned: Model, dead: DeadUnits): Model;
+  refit(pruned: Model, dead: DeadUnits, groups?: ChannelGroups): Model;
 }
 
 /** `grams` by output of the layer. */
 export function quickRefits(
   base: Model,
-  groups: ChannelGroups,
+  ownGroups: ChannelGroups,
   grams: ReadonlyMap<string, Gram>,
   ridge = 1e-4,
 ): QuickRefit {
@@ -39,7 +39,7 @@ export function quickRefits(
   };
 
   return {
-    refit(pruned, dead) {
+    refit(pruned, dead, groups = ownGroups) {
       const gone = deadAtoms(groups, dead);
       if (gone.size === 0) return pruned;
       const todo = new Map<

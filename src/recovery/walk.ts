@@ -12,8 +12,9 @@ export interface Walk {
   advance(): Promise<void>;
   /** The value of one batch, after `advance`. */
   value(batch: number, name: string): RuntimeTensor;
-  /** New constants for nodes that have not run yet. */
-  update(model: Model): void;
+  /** New constants for nodes that have not run yet, and for those that made the values `again`: they will run once
+   * more, from values that are still at hand because the same step wanted them. */
+  update(model: Model, again?: readonly string[]): void;
   readonly batches: number;
 }
 
@@ -51,8 +52,18 @@ export function startWalk(
 
   return {
     batches: feeds.length,
-    update(changed) {
+    update(changed, again = []) {
       model = changed;
+      const stack = [...again];
+      for (const name of again) for (const own of held) own.delete(name);
+      for (let name = stack.pop(); name !== undefined; name = stack.pop()) {
+        const node = producer.get(name);
+        if (node === undefined || held[0]?.has(name) === true || !done.delete(node)) continue;
+        for (const used of usedNames(start.graph.nodes[node]!)) {
+          pending.set(used, (pending.get(used) ?? 0) + 1);
+          stack.push(used);
+        }
+      }
     },
     value(batch, name) {
       const value = held[batch]?.get(name);
