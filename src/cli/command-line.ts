@@ -1,14 +1,12 @@
 // The command line as a function: parses, runs one command, turns errors into one sentence and an exit code.
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
-import { z } from 'zod';
 import { PareError } from '../errors.js';
 import { countCommand } from './count.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
+import { pruneCommand } from './prune.js';
 import { verifyCommand } from './verify.js';
+import { packageVersion } from './version.js';
 
 /** The exit code: 0, 1 for a defect of Pare, 2 for a file, option or budget that the user can mend. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
@@ -31,6 +29,7 @@ function parser(args: readonly string[]) {
       .command(countCommand)
       .command(groupsCommand)
       .command(measureCommand)
+      .command(pruneCommand)
       .command(verifyCommand)
       .option('stack', { type: 'boolean', hidden: true, describe: 'print the stack of an unexpected error' })
       .version(packageVersion())
@@ -80,16 +79,4 @@ function report(error: unknown, stack: boolean): number {
   console.error(`pare: unexpected error, a defect of Pare: ${known.message}${stack ? '' : ' (--stack shows where)'}`);
   if (stack) console.error(known.stack);
   return 1;
-}
-
-/** The version in the package.json above this file, from the sources and from `dist` alike. */
-export function packageVersion(): string {
-  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
-    try {
-      const json: unknown = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-      return z.object({ name: z.literal('pare-onnx'), version: z.string() }).parse(json).version;
-    } catch (error) {
-      if (folder === dirname(folder)) throw new Error('package.json of pare-onnx is missing', { cause: error });
-    }
-  }
 }

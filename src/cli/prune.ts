@@ -1,0 +1,265 @@
+// `pare prune MODEL --flops 70% -o FILE`: one cut to a budget by one criterion, recovered without training when data are given.
+import type { CommandModule } from 'yargs';
+import { analyse, type Analysis } from '../analysis/analyse.js';
+import { pruneModel } from '../analysis/cut.js';
+import type { ChannelGroup } from '../analysis/groups.js';
+import { openDataset } from '../data/dataset.js';
+import { PareError } from '../errors.js';
+import type { Model } from '../ir/graph.js';
+import { safeBatch } from '../measure/evaluate.js';
+import { sha256OfFile } from '../onnx/read.js';
+import { withRecipe, writeModel } from '../onnx/write.js';
+import { standardOps } from '../ops/index.js';
+import { criteria, criterionNames, orderBy, type CriterionName } from '../recovery/importance.js';
+import type { Knowledge } from '../recovery/knowledge.js';
+import { finish, learnFrom, recover, recoverModes, type Calibration, type RecoverMode } from '../recovery/recover.js';
+import { createRng } from '../rng.js';
+import { ortRuntime } from '../runtime/ort.js';
+import { withSession } from '../runtime/runtime.js';
+import { macsModel } from '../../search/cost-model.js';
+import { genomeKey, genomeOf } from '../../search/genome.js';
+import { allocate, allowedSteps } from '../../search/progressive.js';
+import { formatCount, formatPercent } from './format.js';
+import { inputOption, jsonOption, openModel, parseInputDims, wholeNumber } from './options.js';
+import { packageVersion } from './version.js';
+
+interface Arguments {
+  readonly model: string;
+  readonly flops: string;
+  readonly data: string | undefined;
+  readonly criterion: CriterionName | undefined;
+  readonly recover: RecoverMode | undefined;
+  readonly images: number;
+  readonly seed: string;
+  readonly output: string;
+  readonly ignore: string[];
+  readonly 'round-to': number;
+  readonly 'max-ratio': number;
+  readonly input: string[];
+  readonly json: boolean;
+}
+
+export const pruneCommand: CommandModule<object, Arguments> = {
+  command: 'prune <model>',
+  describe: 'Cut channels to a FLOPs budget by one criterion, recovered without training when data are given',
+  builder: (y) =>
+    y
+      .positional('model', { type: 'string', demandOption: true, describe: 'ONNX file' })
+      .option('flops', {
+        type: 'string',
+        demandOption: true,
+        describe: 'budget: 70% of the original, or FLOPs such as 60M',
+      })
+      .option('output', { alias: 'o', type: 'string', demandOption: true, describe: 'file to write' })
+      .option('data', { type: 'string', describe: 'calibration data: a manifest (.json) or .npz' })
+      .option('criterion', {
+        choices: criterionNames,
+        defaultDescription: 'obs with data, l2 without',
+        describe: 'which channels go first; obs and wanda need data',
+      })
+      .option('recover', {
+        choices: recoverModes,
+        defaultDescription: 'reconstruct with data, none without',
+        describe: 'none: weights as they were; bn: means and variances; reconstruct: least squares, layer by layer',
+      })
+      .option('images', {
+        type: 'number',
+        default: 1000,
+        coerce: wholeNumber('images', 1),
+        describe: 'calibration samples at most',
+      })
+      .option('seed', { type: 'string', default: '0', describe: 'equal seeds give equal files' })
+      .option('ignore', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: 'leave groups alone whose name, tensors or nodes match this pattern; again for more',
+      })
+      .option('round-to', {
+        type: 'number',
+        default: 1,
+        coerce: wholeNumber('round-to', 1),
+        describe: 'widths become multiples of this',
+      })
+      .option('max-ratio', {
+        type: 'number',
+        default: 0.95,
+        coerce: share,
+        describe: 'largest share of a group that may go',
+      })
+      .option('input', inputOption)
+      .option('json', jsonOption)
+      .example('$0 prune model.onnx --flops 70% --data calib.json -o small.onnx', 'keeps 70 % of the FLOPs'),
+  handler: async (args) => {
+    const result = await prune(args);
+    console.log(args.json ? JSON.stringify(result, undefined, 2) : describe(result));
+  },
+};
+
+interface PruneResult {
+  readonly file: string;
+  readonly macs: number;
+  readonly originalMacs: number;
+  readonly budgetMacs: number;
+  readonly params: number;
+  readonly originalParams: number;
+  readonly criterion: CriterionName;
+  readonly recover: RecoverMode;
+  readonly notes: readonly string[];
+  /** Group -> units left and units there were. */
+  readonly groups: Readonly<Record<string, readonly [number, number]>>;
+}
+
+async function prune(args: Arguments): Promise<PruneResult> {
+  const model = openModel(args.model);
+  const base = analyse(model, standardOps, { binding: { inputs: parseInputDims(args.input, model), dynamic: 1 } });
+  const notes: string[] = [];
+  const budgetMacs = parseFlops(args.flops, base.cost.macs);
+  const calibration = args.data === undefined ? undefined : await openCalibration(model, args.data);
+  const criterion = args.criterion ?? (calibration === undefined ? 'l2' : 'obs');
+  const mode = args.recover ?? (calibration === undefined ? 'none' : 'reconstruct');
+  if (calibration === undefined) {
+    if (mode !== 'none') throw new PareError(`--recover ${mode} needs samples: give them by --data`);
+    if (criterion === 'obs' || criterion === 'wanda')
+      throw new PareError(`--criterion ${criterion} needs samples: give them by --data, or use l2`);
+    notes.push(
+      'without --data: channels chosen by their weights alone, and nothing recovered; expect much less accuracy',
+    );
+  }
+  const options = { seed: args.seed, runtime: ortRuntime() };
+  const needed = mode === 'reconstruct' || criterion === 'obs' || criterion === 'wanda';
+  const knowledge =
+    calibration === undefined || !needed
+      ? undefined
+      : await finish(learnFrom(base, calibration, { ...options, images: Math.min(500, args.images) }));
+  const dead = chooseDead(base, budgetMacs, criterion, knowledge, args);
+  let pruned = pruneModel(base, dead);
+  if (calibration !== undefined) {
+    const own = { ...options, mode, images: args.images, dead };
+    pruned = await finish(recover(base, pruned, calibration, knowledge === undefined ? own : { ...own, knowledge }));
+  }
+  const made = analyse(pruned, standardOps, { binding: { inputs: parseInputDims(args.input, model), dynamic: 1 } });
+  if (made.cost.macs > budgetMacs) {
+    notes.push(
+      `the budget cannot be reached by channels alone: ${formatCount(made.cost.macs)} MACs is the least that can be done`,
+    );
+  }
+  const recipe = {
+    genome: genomeKey(genomeOf([], dead)),
+    sourceSha256: await sha256OfFile(args.model),
+    seed: args.seed,
+    version: packageVersion(),
+  };
+  writeModel(withRecipe(pruned, recipe), args.output);
+  return {
+    file: args.output,
+    macs: made.cost.macs,
+    originalMacs: base.cost.macs,
+    budgetMacs,
+    params: made.cost.params,
+    originalParams: base.cost.params,
+    criterion,
+    recover: mode,
+    notes,
+    groups: Object.fromEntries(
+      base.groups.groups
+        .filter((g) => (dead.get(g.id)?.length ?? 0) > 0)
+        .map((g) => [g.id, [g.size - dead.get(g.id)!.length, g.size]]),
+    ),
+  };
+}
+
+/** The cheapest units of every group, as many as the budget asks for; loss by the criterion against MACs saved. */
+function chooseDead(
+  base: Analysis,
+  budget: number,
+  criterion: CriterionName,
+  knowledge: Knowledge | undefined,
+  args: Arguments,
+): ReadonlyMap<string, readonly number[]> {
+  const rng = createRng(args.seed).fork('criterion');
+  const ignored = ignorer(args.ignore);
+  const orders = new Map<string, readonly number[]>();
+  const choices = base.groups.groups.map((group) => {
+    const context = { analysis: base, group, rng, ...(knowledge === undefined ? {} : { knowledge }) };
+    const importance = group.inexact !== undefined || ignored(group) ? undefined : criteria[criterion](context);
+    if (importance === undefined) return { id: group.id, size: group.size, steps: [0], losses: [0] };
+    const order = orderBy(importance);
+    orders.set(group.id, order);
+    return {
+      id: group.id,
+      size: group.size,
+      steps: allowedSteps(group.size, args['round-to'], args['max-ratio']),
+      // the surgeon knows what removing the first k costs together; the others only what each unit weighs
+      losses: criterion === 'obs' ? knowledge!.removal(group.id)!.errors : cumulative(order.map((u) => importance[u]!)),
+    };
+  });
+  if (orders.size === 0) {
+    throw new PareError(`criterion "${criterion}" says nothing of any channel group of this network: try l2`);
+  }
+  const removed = allocate({ groups: choices, limits: [{ cost: macsModel(base), budget }] });
+  const dead = new Map<string, readonly number[]>();
+  choices.forEach(({ id }, i) => {
+    const order = orders.get(id);
+    if (order !== undefined && removed[i]! > 0)
+      dead.set(
+        id,
+        order.slice(0, removed[i]).toSorted((a, b) => a - b),
+      );
+  });
+  return dead;
+}
+
+async function openCalibration(model: Model, path: string): Promise<Calibration> {
+  return withSession(ortRuntime(), model, {}, async (session) => {
+    const dataset = openDataset(path, session.inputs);
+    const indices = Array.from({ length: dataset.size }, (_, i) => i);
+    return { dataset, batch: await safeBatch(session, dataset, indices, 50) };
+  });
+}
+
+function cumulative(values: readonly number[]): number[] {
+  const sums = [0];
+  for (const v of values) sums.push(sums.at(-1)! + v);
+  return sums;
+}
+
+/** MACs: a share of the original's, or an absolute number of FLOPs (two a MAC). */
+function parseFlops(text: string, macs: number): number {
+  const [, digits = '', unit = ''] = /^\s*([0-9]*\.?[0-9]+)\s*(%|[kmgt]?)\s*$/i.exec(text) ?? [];
+  const value = Number(digits);
+  if (digits === '' || !(value > 0))
+    throw new PareError(`--flops ${text}: give a share such as 70%, or FLOPs such as 60M`);
+  if (unit === '%') return (value / 100) * macs;
+  return (value * 1000 ** ' kmgt'.indexOf(unit.toLowerCase() || ' ')) / 2;
+}
+
+function share(value: number): number {
+  if (!(value > 0 && value < 1)) throw new PareError('--max-ratio must lie between 0 and 1');
+  return value;
+}
+
+function ignorer(patterns: readonly string[]): (group: ChannelGroup) => boolean {
+  const tests = patterns.map(
+    (p) =>
+      new RegExp(
+        p
+          .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+          .replaceAll('*', '.*')
+          .replaceAll('?', '.'),
+      ),
+  );
+  return (group) =>
+    [group.id, ...group.members.flatMap((m) => [m.tensor, ...m.nodes])].some((name) => tests.some((t) => t.test(name)));
+}
+
+function describe(r: PruneResult): string {
+  return [
+    `MACs        ${formatCount(r.macs)} of ${formatCount(r.originalMacs)} (${formatPercent(r.macs / r.originalMacs)})`,
+    `parameters  ${formatCount(r.params)} of ${formatCount(r.originalParams)} (${formatPercent(r.params / r.originalParams)})`,
+    `cut         ${Object.keys(r.groups).length} groups by "${r.criterion}", recovery "${r.recover}"`,
+    `written     ${r.file}`,
+    ...r.notes.map((note) => `note: ${note}`),
+  ].join('\n');
+}
