@@ -14,8 +14,8 @@ const START = Symbol('start');
 const END = Symbol('end');
 
 /** Bounds on what one file may contain, so that a few bytes never become gigabytes of objects. */
-const MAX_MESSAGES = 3_000_000;
-const MAX_SCALARS = 12_000_000;
+const MAX_MESSAGES = 2_000_000;
+const MAX_SCALARS = 8_000_000;
 
 const types = loadTypes();
 
