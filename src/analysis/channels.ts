@@ -193,7 +193,8 @@ export class Engine implements ChannelContext {
       const others = movingAxes([l]).some((k) => k !== axis && this.varies(l, k));
       if (others) {
         const first = flat(l, axis, l.shape[axis]!);
-        forEachPair(first, l, (a, b) => this.atoms.tie(a, b, this.why(reason)));
+        const why = this.why(reason);
+        forEachPair(first, l, (a, b) => this.atoms.tie(a, b, why));
       } else {
         this.freeze(l, reason);
       }
@@ -218,7 +219,8 @@ export class Engine implements ChannelContext {
     forEachPair(a, b, (x, y) => this.atoms.tie(x, y, reason));
   }
   tieAll(atoms: ArrayLike<number>): void {
-    for (let i = 1; i < atoms.length; i++) this.atoms.tie(atoms[0]!, atoms[i]!, this.why('meets channels that stay'));
+    const why = this.why('meets channels that stay');
+    for (let i = 1; i < atoms.length; i++) this.atoms.tie(atoms[0]!, atoms[i]!, why);
   }
   freeze(labels: Labels, reason: string): void {
     this.freezeFor(labels, this.why(reason));

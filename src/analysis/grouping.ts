@@ -1,11 +1,11 @@
 // Classes of atoms become units, units that lie on the same axes of the same constants become groups.
 import type { Model } from '../ir/graph.js';
-import { elementCount } from '../ir/tensor.js';
 import type { Channels } from './channels.js';
 import type { Cost } from './cost.js';
-import type { ChannelGroup, ChannelGroups, Frozen, GroupMember, MacShare } from './groups.js';
+import type { ChannelGroup, ChannelGroups, Frozen, GroupMember } from './groups.js';
+import { shareMacs } from './macs.js';
 import type { ChannelPlan, Line, PlannedCut } from './plan.js';
-import { concreteShape, type Shapes } from './shapes.js';
+import type { Shapes } from './shapes.js';
 
 export function groupChannels(
   model: Model,
@@ -14,97 +14,131 @@ export function groupChannels(
   channels: Channels,
   plan: ChannelPlan,
 ): ChannelGroups {
+  const { groupOf, indexOf, sizes } = partition(plan);
+  const units: number[][][] = Array.from(sizes, () => []);
+  for (let a = 1; a < plan.atomCount; a++) {
+    const c = plan.classOf(a);
+    const g = groupOf[c]!;
+    if (c === 0 || g < 0) continue;
+    const own = units[g]!;
+    const u = indexOf[c]!;
+    if (c === a) own[u] = [a];
+    else own[u]!.push(a);
+  }
+
+  const touching = lineTouches(groupOf, units.length);
+  const members: PlannedCut[][] = units.map(() => []);
+  for (const cut of plan.cuts) for (const g of touching(cut.line)) members[g]!.push(cut);
+  const shares = shareMacs(model, shapes, cost, plan);
+  const macs = units.map(() => 0);
+  const unitMacs = units.map(() => 0);
+  const seen = units.map(() => -1);
+  shares.forEach((share, k) => {
+    for (const line of share.lines) {
+      for (const g of touching(line)) {
+        if (seen[g] === k) continue;
+        seen[g] = k;
+        macs[g]! += share.macs;
+        unitMacs[g]! += share.macs * lostBy(share.lines, plan.classOf(units[g]![0]![0]!));
+      }
+    }
+  });
+
+  const ids = new Map<string, number>();
+  const consumers = consumersOf(model);
+  const floors = findFloors(plan, groupOf, indexOf, sizes);
+  const groups = units.map((list, g): ChannelGroup => {
+    const made = members[g]!.find((m) => m.role === 'out') ?? members[g]![0]!;
+    const stem = `${made.tensor}:${made.axis}`;
+    const again = (ids.get(stem) ?? 0) + 1;
+    ids.set(stem, again);
+    const inexact = channels.atoms.inexactOf(list[0]![0]!);
+    return {
+      id: again === 1 ? stem : `${stem}#${again}`,
+      size: list.length,
+      units: list,
+      members: dedupe(members[g]!, consumers),
+      macs: macs[g]!,
+      unitMacs: unitMacs[g]!,
+      atLeastOne: floors.get(g) ?? [],
+      ...(inexact === undefined ? {} : { inexact }),
+    };
+  });
+  return {
+    groups,
+    frozen: frozenOf(model, channels, plan),
+    labels: channels.labels,
+    find: plan.classOf,
+    macShares: shares,
+  };
+}
+
+interface Partition {
+  /** Class -> its group, -1 for none; groups are numbered by the first cut that touches them. */
+  readonly groupOf: Int32Array;
+  /** Class -> its place in the group. */
+  readonly indexOf: Int32Array;
+  readonly sizes: readonly number[];
+}
+
+/** Classes with equal lists of cuts. The lists are compared by two independent hashes of 32 bits. */
+function partition(plan: ChannelPlan): Partition {
   const n = plan.atomCount;
-  // two independent hashes of the list of cuts a class lies on: equal signature = same group
   const high = new Int32Array(n);
   const low = new Int32Array(n);
   const seen = new Int32Array(n).fill(-1);
-  plan.cuts.forEach((cut, k) => {
-    for (const id of cut.line) {
+  const order: number[] = [];
+  for (let k = 0; k < plan.cuts.length; k++) {
+    const { line } = plan.cuts[k]!;
+    for (let i = 0; i < line.length; i++) {
+      const id = line[i]!;
       if (id === 0 || seen[id] === k) continue;
+      if (seen[id] === -1) order.push(id);
       seen[id] = k;
       high[id] = Math.imul(high[id]! ^ (k + 1), 0x01000193);
       low[id] = (Math.imul(low[id]!, 31) + k + 1) | 0;
     }
-  });
-
-  const unitOf = new Map<number, number[]>();
-  for (let a = 1; a < n; a++) {
-    const c = plan.classOf(a);
-    if (c === 0 || seen[c] === -1) continue;
-    const unit = unitOf.get(c);
-    if (unit === undefined) unitOf.set(c, [a]);
-    else unit.push(a);
   }
-  const bySignature = new Map<string, number[]>();
-  for (const c of unitOf.keys()) {
-    const key = `${high[c]}:${low[c]}`;
-    const list = bySignature.get(key);
-    if (list === undefined) bySignature.set(key, [c]);
-    else list.push(c);
-  }
-
-  // groups in order of the first cut that touches them
   const groupOf = new Int32Array(n).fill(-1);
-  const lists = [...bySignature.values()];
-  lists.forEach((list, g) => {
-    for (const c of list) groupOf[c] = g;
-  });
-  const members: PlannedCut[][] = lists.map(() => []);
-  const firstCut = lists.map(() => -1);
-  plan.cuts.forEach((cut, k) => {
-    const touched = new Set<number>();
-    for (const id of cut.line) if (id !== 0) touched.add(groupOf[id]!);
-    for (const g of touched) {
-      if (firstCut[g] === -1) firstCut[g] = k;
-      members[g]!.push(cut);
+  const indexOf = new Int32Array(n);
+  const sizes: number[] = [];
+  const bySignature = new Map<number, Map<number, number>>();
+  for (const id of order) {
+    let inner = bySignature.get(high[id]!);
+    if (inner === undefined) bySignature.set(high[id]!, (inner = new Map<number, number>()));
+    let g = inner.get(low[id]!);
+    if (g === undefined) {
+      g = sizes.length;
+      inner.set(low[id]!, g);
+      sizes.push(0);
     }
-  });
-  const shares = macShares(model, shapes, cost, plan);
-  const macsOf = new Map<number, MacShare[]>();
-  for (const share of shares) {
-    const touched = new Set<number>();
-    for (const line of share.lines) for (const id of line) if (id !== 0) touched.add(groupOf[id]!);
-    for (const g of touched) {
-      const list = macsOf.get(g);
-      if (list === undefined) macsOf.set(g, [share]);
-      else list.push(share);
-    }
+    groupOf[id] = g;
+    indexOf[id] = sizes[g]!++;
   }
+  // units in the order of their first atoms, whatever order cuts met them in
+  const next = sizes.map(() => 0);
+  for (let id = 1; id < n; id++) if (groupOf[id]! >= 0) indexOf[id] = next[groupOf[id]!]!++;
+  return { groupOf, indexOf, sizes };
+}
 
-  const ids = new Map<string, number>();
-  const consumers = consumersOf(model);
-  const order = lists.map((_, g) => g).sort((p, q) => firstCut[p]! - firstCut[q]!);
-  const groups = order.flatMap((g): ChannelGroup[] => {
-    const list = lists[g]!;
-    // a group that could lose nothing but its only unit cannot be cut
-    const made = members[g]!.find((m) => m.role === 'out') ?? members[g]![0]!;
-    const stem = `${made.tensor}:${made.axis}`;
-    const again = ids.get(stem) ?? 0;
-    ids.set(stem, again + 1);
-    const own = macsOf.get(g) ?? [];
-    const inexact = channels.atoms.inexactOf(list[0]!);
-    const group: ChannelGroup = {
-      id: again === 0 ? stem : `${stem}#${again + 1}`,
-      size: list.length,
-      units: list.map((c) => unitOf.get(c)!),
-      members: dedupe(members[g]!, consumers),
-      macs: sumNodes(own),
-      unitMacs: own.reduce((sum, share) => sum + share.macs * lostBy(share.lines, list[0]!), 0),
-      atLeastOne: [],
-    };
-    return [inexact === undefined ? group : { ...group, inexact }];
-  });
-  const indexed = new Map<number, { readonly group: number; readonly unit: number }>();
-  groups.forEach((group, k) => {
-    group.units.forEach((unit, u) => indexed.set(plan.classOf(unit[0]!), { group: k, unit: u }));
-  });
-  return {
-    groups: withFloors(groups, plan, indexed),
-    frozen: frozenOf(model, channels),
-    labels: channels.labels,
-    find: plan.classOf,
-    macShares: shares,
+/** Groups that a line touches, remembered per line. */
+function lineTouches(groupOf: Int32Array, count: number): (line: Line) => readonly number[] {
+  const known = new Map<Line, readonly number[]>();
+  const stamp = new Int32Array(count).fill(-1);
+  let turn = 0;
+  return (line) => {
+    const found = known.get(line);
+    if (found !== undefined) return found;
+    const groups: number[] = [];
+    turn++;
+    for (let i = 0; i < line.length; i++) {
+      const g = line[i] === 0 ? -1 : groupOf[line[i]!]!;
+      if (g < 0 || stamp[g] === turn) continue;
+      stamp[g] = turn;
+      groups.push(g);
+    }
+    known.set(line, groups);
+    return groups;
   };
 }
 
@@ -113,93 +147,52 @@ function lostBy(lines: readonly Line[], id: number): number {
   let left = 1;
   for (const line of lines) {
     let hits = 0;
-    for (const c of line) if (c === id) hits++;
+    for (let i = 0; i < line.length; i++) if (line[i] === id) hits++;
     left *= 1 - hits / line.length;
   }
   return 1 - left;
 }
 
-function sumNodes(shares: readonly MacShare[]): number {
-  return shares.reduce((sum, s) => sum + s.macs, 0);
-}
-
-/** How each node's MACs shrink: with the axes of its weights, or of its operands where it has none. */
-function macShares(model: Model, shapes: Shapes, cost: Cost, plan: ChannelPlan): MacShare[] {
-  const shares: MacShare[] = [];
-  const cutsOf = new Map<number, PlannedCut[]>();
-  for (const cut of plan.cuts) {
-    const list = cutsOf.get(cut.node);
-    if (list === undefined) cutsOf.set(cut.node, [cut]);
-    else list.push(cut);
-  }
-  const consumed = new Map<number, Line>();
-  for (const c of plan.consumptions) {
-    const placed = plan.resolve(c.labels);
-    if (placed !== undefined && !consumed.has(c.node)) consumed.set(c.node, placed.line);
-  }
-  let next = 0;
-  model.graph.nodes.forEach((node, i) => {
-    if (node.opType === 'Constant' && node.domain === '') return;
-    const entry = cost.nodes[next++];
-    if (entry === undefined || entry.macs === 0) return;
-    // a recurrent layer has two matrices: their MACs go with their sizes
-    const last = RECURRENT.has(node.opType) ? 2 : 1;
-    const cuts = (cutsOf.get(i) ?? []).filter((c) => c.input <= last);
-    if (cuts.length > 0) {
-      const weights = RECURRENT.has(node.opType) ? [1, 2] : [cuts[0]!.input];
-      const sizes = weights.map((k) => elementCount(concreteShape(shapes, node.inputs[k]!) ?? []));
-      const total = sizes.reduce((a, b) => a + b, 0);
-      weights.forEach((k, w) => {
-        const lines = cuts.filter((c) => c.input === k).map((c) => c.line);
-        shares.push({ node: i, macs: (entry.macs * sizes[w]!) / total, lines });
-      });
-      return;
-    }
-    const out = plan.values.get(node.outputs[0] ?? '');
-    const sum = consumed.get(i);
-    const lines = [...(out === undefined ? [] : [out.line]), ...(sum === undefined ? [] : [sum])];
-    shares.push({ node: i, macs: entry.macs, lines });
-  });
-  return shares;
-}
-
-/** Parts of a group that are a value's whole axis by themselves: one unit of each has to stay. */
-function withFloors(
-  groups: readonly ChannelGroup[],
+/** Parts of a group that fill a value's whole axis by themselves: one unit of each has to stay. */
+function findFloors(
   plan: ChannelPlan,
-  indexed: ReadonlyMap<number, { readonly group: number; readonly unit: number }>,
-): ChannelGroup[] {
-  const floors: Map<string, readonly number[]>[] = groups.map(() => new Map<string, readonly number[]>());
+  groupOf: Int32Array,
+  indexOf: Int32Array,
+  sizes: readonly number[],
+): Map<number, readonly (readonly number[])[]> {
+  const found = new Map<number, Map<string, readonly number[]>>();
   const lines = new Set<Line>();
+  const stamp = new Int32Array(plan.atomCount);
+  let turn = 0;
   for (const { line } of plan.values.values()) lines.add(line);
   for (const cut of plan.cuts) lines.add(cut.line);
   for (const line of lines) {
-    const first = indexed.get(line[0]!);
-    if (first === undefined) continue;
-    const units = new Set<number>();
+    const g = line[0] === 0 || line.length === 0 ? -1 : groupOf[line[0]!]!;
+    if (g < 0) continue;
     let alone = true;
-    for (const id of line) {
-      const at = indexed.get(id);
-      if (at === undefined || at.group !== first.group) {
-        alone = false;
-        break;
-      }
-      units.add(at.unit);
+    for (let i = 0; i < line.length && alone; i++) alone = line[i] !== 0 && groupOf[line[i]!] === g;
+    if (!alone) continue;
+    turn++;
+    let distinct = 0;
+    for (let i = 0; i < line.length; i++) {
+      if (stamp[line[i]!] === turn) continue;
+      stamp[line[i]!] = turn;
+      distinct++;
     }
-    if (alone && units.size < groups[first.group]!.size) {
-      const list = [...units].sort((a, b) => a - b);
-      floors[first.group]!.set(list.join(), list);
-    }
+    if (distinct >= sizes[g]!) continue;
+    const list = [...new Set(Array.from(line, (id) => indexOf[id]!))].sort((a, b) => a - b);
+    const own = found.get(g);
+    if (own === undefined) found.set(g, new Map([[list.join(), list]]));
+    else own.set(list.join(), list);
   }
-  return groups.map((g, k) => (floors[k]!.size === 0 ? g : { ...g, atLeastOne: [...floors[k]!.values()] }));
+  return new Map([...found].map(([g, sets]) => [g, [...sets.values()]]));
 }
 
 function consumersOf(model: Model): ReadonlyMap<string, readonly string[]> {
   const consumers = new Map<string, string[]>();
   for (const node of model.graph.nodes) {
+    const name = node.name === '' ? (node.outputs[0] ?? '') : node.name;
     for (const input of node.inputs) {
-      if (input === '') continue;
-      const name = node.name === '' ? (node.outputs[0] ?? '') : node.name;
       const list = consumers.get(input);
       if (list === undefined) consumers.set(input, [name]);
       else list.push(name);
@@ -218,13 +211,14 @@ function dedupe(cuts: readonly PlannedCut[], consumers: ReadonlyMap<string, read
 }
 
 /** "Why not": atoms of each family that stay, by reason. */
-function frozenOf(model: Model, channels: Channels): Frozen[] {
+function frozenOf(model: Model, channels: Channels, plan: ChannelPlan): Frozen[] {
   const frozen: Frozen[] = [];
   const producers = new Map<number, string>();
   for (const c of channels.cuts) if (c.role === 'out' && !producers.has(c.node)) producers.set(c.node, c.tensor);
   for (const family of channels.families) {
     const reasons = new Map<string, number>();
     for (let a = family.base; a < family.base + family.size; a++) {
+      if (plan.classOf(a) !== 0) continue;
       const reason = channels.atoms.reasonOf(a);
       if (reason !== undefined) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
     }
@@ -234,5 +228,3 @@ function frozenOf(model: Model, channels: Channels): Frozen[] {
   }
   return frozen;
 }
-
-const RECURRENT: ReadonlySet<string> = new Set(['LSTM', 'GRU', 'RNN']);

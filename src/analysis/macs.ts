@@ -1,9 +1,14 @@
-// MACs of a network once units are dead, without cutting it: the product of what is left of each node's axes.
+// MACs of a network once units are dead, without cutting it: each node's work is proportional to what is left of its axes.
+import type { Model } from '../ir/graph.js';
+import { elementCount } from '../ir/tensor.js';
 import type { Analysis } from './analyse.js';
+import type { Cost } from './cost.js';
 import { decideFate } from './fate.js';
-import type { DeadUnits } from './groups.js';
+import type { DeadUnits, MacShare } from './groups.js';
+import type { ChannelPlan, Line, PlannedCut } from './plan.js';
+import { concreteShape, type Shapes } from './shapes.js';
 
-/** Exact for every node whose axes are lines of the plan; microseconds per node. */
+/** Microseconds per node; equal to counting the pruned network. */
 export function macsAfter(analysis: Analysis, dead: DeadUnits): number {
   const fate = decideFate(analysis, dead);
   let macs = analysis.cost.macs;
@@ -17,3 +22,45 @@ export function macsAfter(analysis: Analysis, dead: DeadUnits): number {
   }
   return macs;
 }
+
+/** How each node's MACs shrink: with the axes of its weights, or of its operands where it has none. */
+export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: ChannelPlan): MacShare[] {
+  const shares: MacShare[] = [];
+  const cutsOf = new Map<number, PlannedCut[]>();
+  for (const cut of plan.cuts) {
+    const list = cutsOf.get(cut.node);
+    if (list === undefined) cutsOf.set(cut.node, [cut]);
+    else list.push(cut);
+  }
+  const consumed = new Map<number, Line>();
+  for (const c of plan.consumptions) {
+    const placed = plan.resolve(c.labels);
+    if (placed !== undefined && !consumed.has(c.node)) consumed.set(c.node, placed.line);
+  }
+  let next = 0;
+  model.graph.nodes.forEach((node, i) => {
+    if (node.opType === 'Constant' && node.domain === '') return;
+    const entry = cost.nodes[next++];
+    if (entry === undefined || entry.macs === 0) return;
+    // a recurrent layer has two matrices: their MACs go with their sizes
+    const recurrent = RECURRENT.has(node.opType);
+    const cuts = (cutsOf.get(i) ?? []).filter((c) => c.input <= (recurrent ? 2 : 1));
+    if (cuts.length === 0) {
+      const out = plan.values.get(node.outputs[0] ?? '');
+      const sum = consumed.get(i);
+      const lines = [...(out === undefined ? [] : [out.line]), ...(sum === undefined ? [] : [sum])];
+      shares.push({ node: i, macs: entry.macs, lines });
+      return;
+    }
+    const weights = recurrent ? [1, 2] : [cuts[0]!.input];
+    const sizes = weights.map((k) => elementCount(concreteShape(shapes, node.inputs[k]!) ?? []));
+    const total = sizes.reduce((a, b) => a + b, 0);
+    weights.forEach((k, w) => {
+      const lines = cuts.filter((c) => c.input === k).map((c) => c.line);
+      shares.push({ node: i, macs: (entry.macs * sizes[w]!) / total, lines });
+    });
+  });
+  return shares;
+}
+
+const RECURRENT: ReadonlySet<string> = new Set(['LSTM', 'GRU', 'RNN']);

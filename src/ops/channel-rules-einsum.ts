@@ -110,7 +110,7 @@ function aligned(
     target.filter((t) => own.includes(t)).map((t) => own.indexOf(t)),
   );
   target.forEach((t, k) => {
-    if (!own.includes(t)) l = insertAxis(l, k, shape[k]!);
+    if (!own.includes(t)) l = insertAxis(l, k, shape[k]);
   });
   return l;
 }

@@ -74,6 +74,11 @@ export function perChannel(vectors: readonly number[], spatial: 'pass' | 'whole'
     if (isBlank(x)) return;
     for (let k = 0; k < x.shape.length; k++) {
       if (k === 1 || (spatial === 'pass' && k === 0)) continue;
+      if (spatial === 'whole' && k > 1 && c.varies(x, k) && !othersVary(c, x, k)) {
+        // GroupNorm of one group, written as Reshape and InstanceNormalization
+        c.inexact(x, `${c.node.opType} over channels`);
+        continue;
+      }
       x = c.whole(x, k, 'channels lie along space');
     }
     const atoms = x.shape.length > 1 ? c.along(x, 1) : c.along(x, 0);
@@ -120,6 +125,12 @@ export const groupNorm: ChannelRule = (c) => {
   const groups = attrInt(c.node, 'num_groups', 1);
   for (let k = 2; k < x.shape.length; k++) x = c.whole(x, k, 'channels lie along space');
   const atoms = c.along(x, 1);
+  if (groups === 1) {
+    c.inexact(x, 'GroupNormalization over all channels');
+    for (const i of [1, 2]) if (c.inputShape(i)[0] === atoms.length) c.cut(i, c.spread(atoms, 0, [atoms.length]));
+    c.output(0, x);
+    return;
+  }
   const size = atoms.length / groups;
   for (let g = 0; g < groups; g++) c.tieAll(atoms.subarray(g * size, (g + 1) * size));
   const first = Int32Array.from({ length: groups }, (_, g) => atoms[g * size]!);
@@ -160,20 +171,18 @@ export function alongAxis(attribute: string, fallback: (opset: number, rank: num
   };
 }
 
-/** Nothing can be lost along any axis on which labels change (LRN, TopK, NonZero ...). */
-export function keepsAll(reason?: string): ChannelRule {
-  return (c) => {
-    for (let i = 0; i < c.arity; i++) {
-      if (c.present(i)) c.freeze(c.labels(i), reason ?? `${c.node.opType} over channels`);
-    }
-  };
-}
+/** LRN: each channel is divided by a sum over its neighbours, which change. */
+export const localResponse: ChannelRule = (c) => {
+  const x = c.labels(0);
+  c.inexact(x, 'LRN over neighbouring channels');
+  c.output(0, x);
+};
 
 /**
- * Reductions. 'sum': dead positions add 0 in the masked reference, so the axis is consumed exactly; 'mean': its divisor changes,
- * marked inexact; 'order': extremes and products could change.
+ * Reductions. 'sum': dead positions add 0 in the masked reference, so the axis is consumed exactly; 'statistic': the mean's divisor
+ * changes, an extreme could be a dead channel's: marked inexact. Positions of extremes keep the axis whole.
  */
-export function reduction(kind: 'sum' | 'mean' | 'order'): ChannelRule {
+export function reduction(kind: 'sum' | 'statistic'): ChannelRule {
   return (c) => {
     let x = c.labels(0);
     if (isBlank(x)) return;
@@ -190,7 +199,7 @@ export function reduction(kind: 'sum' | 'mean' | 'order'): ChannelRule {
     );
     for (const k of axes) {
       if (!c.varies(x, k)) continue;
-      if (othersVary(c, x, k) || kind === 'order') x = c.whole(x, k, `${c.node.opType} over channels`);
+      if (othersVary(c, x, k) || c.node.opType.startsWith('Arg')) x = c.whole(x, k, `${c.node.opType} over channels`);
       else {
         if (kind === 'sum') c.consume(0, x);
         else c.inexact(x, `${c.node.opType} over channels`);

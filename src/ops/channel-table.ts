@@ -20,8 +20,8 @@ import {
   alongAxis,
   elementwise,
   groupNorm,
-  keepsAll,
   layerNorm,
+  localResponse,
   pass,
   perChannel,
   quantized,
@@ -38,15 +38,14 @@ const pointwise =
   'Add And BitShift BitwiseAnd BitwiseOr BitwiseXor CastLike Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod ' +
   'Mul Or PRelu Pow Sub Sum Where Xor';
 const sums = 'ReduceSum ReduceSumSquare ReduceL1 ReduceL2';
-const orders = 'ReduceMax ReduceMin ReduceProd ReduceLogSum ReduceLogSumExp ArgMax ArgMin';
+const statistics = 'ReduceMean ReduceMax ReduceMin ReduceProd ReduceLogSum ReduceLogSumExp ArgMax ArgMin';
 const pools = 'AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool';
 
 export const channelRules: ReadonlyMap<string, ChannelRule> = new Map<string, ChannelRule>([
   ...each(passing, pass),
   ...each(pointwise, elementwise),
   ...each(sums, reduction('sum')),
-  ...each('ReduceMean', reduction('mean')),
-  ...each(orders, reduction('order')),
+  ...each(statistics, reduction('statistic')),
   ...each(pools, spatial),
   ['BatchNormalization', perChannel([1, 2, 3, 4])],
   ['InstanceNormalization', perChannel([1, 2], 'whole')],
@@ -57,7 +56,7 @@ export const channelRules: ReadonlyMap<string, ChannelRule> = new Map<string, Ch
   ['LogSoftmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
   ['Hardmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
   ['LpNormalization', alongAxis('axis', () => -1)],
-  ['LRN', keepsAll()],
+  ['LRN', localResponse],
   ['Einsum', einsum],
   ...each('QuantizeLinear DequantizeLinear', quantized),
   ['Conv', convolution()],

@@ -14,7 +14,7 @@ describe('pruned equals masked, construction by construction', () => {
         const rng = createRng(seed);
         const analysis = analysed(buildNet(net, rng));
         const found = analysis.groups.groups.filter((g) => g.size > 1 && g.inexact === undefined);
-        expect(found.length, found.map((g) => g.id).join()).toBeGreaterThanOrEqual(net.groups);
+        expect(found.length).toBeGreaterThanOrEqual(net.groups);
         const dead = randomDead(analysis, rng);
         expect(dead.size).toBeGreaterThan(0);
         await expectLaw(analysis, dead, rng);
