@@ -100,14 +100,6 @@ export function countElements(shape: readonly Dim[] | undefined): number | undef
   return n;
 }
 
-/** The dims when all are numbers. */
-export function concrete(shape: readonly Dim[] | undefined): readonly number[] | undefined {
-  if (shape === undefined) return undefined;
-  for (const d of shape) if (typeof d !== 'number') return undefined;
-  // the cast: every dim was just seen to be a number
-  return shape as readonly number[];
-}
-
 /** All elements of input i where all are known: shapes, axes, sizes that are data. */
 export function knownInts(ctx: ShapeContext, i: number): readonly number[] | undefined {
   const elems = ctx.value(i)?.elems;
