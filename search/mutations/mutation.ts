@@ -18,6 +18,20 @@ export interface MutationContext {
   readonly knowledge?: Knowledge;
 }
 
+/** One way to apply a mutation somewhere, with what it saves. */
+export interface Place {
+  readonly params: Json;
+  /** What it is about (a weight or a value): places with the same site are alternatives, at most one of them applies. */
+  readonly site: string;
+  /** MACs it saves, exactly, at the sizes of the analysis. */
+  readonly saving: number;
+  /**
+   * Unexplained share of the variance of the layer's output (weighted like `Knowledge.removal`) when it is refitted on the base
+   * network's data, or of its weights' energy without data. Computed when asked. Absent where nothing is foretold.
+   */
+  readonly error?: () => number;
+}
+
 export interface Mutation {
   readonly name: string;
   /** One sentence for --help and reports. */
@@ -26,6 +40,10 @@ export interface Mutation {
   readonly law: 'exact' | 'masked' | 'approximate';
   /** Parameters for one application somewhere in the graph, or undefined when there is no place. All randomness comes from rng. */
   propose(context: MutationContext, rng: Rng): Json | undefined;
+  /** Every place where it applies, in a fixed order, for searches that allocate rather than draw. */
+  places?(context: MutationContext): readonly Place[];
+  /** One edit that does what several places say, of different sites: one analysis instead of many. */
+  join?(params: readonly Json[]): Json;
   /** Deterministic; throws PareError when the parameters do not fit the graph. Weights are inherited; MACs never rise. */
   apply(params: Json, context: MutationContext): Model;
 }

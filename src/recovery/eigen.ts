@@ -120,7 +120,8 @@ function implicitQl(d: Float64Array, e: Float64Array, z: Float64Array, n: number
   for (let low = 0; low < n; low++) {
     for (let turn = 0; ; turn++) {
       let high = low;
-      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!))) high++;
+      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!)))
+        high++;
       if (high === low) break;
       if (turn === 60) throw new Error('symmetricEigen: the matrix has entries that are not finite');
       sweep(d, e, z, n, low, high);

@@ -2,17 +2,8 @@
 // out to the two factors: k x 1 then 1 x k, k x k then 1 x 1, 1 x 1 then k x k are one computation.
 // Sources: Jaderberg et al. 2014 (separable filters), Zhang et al. 2015 (asymmetric reconstruction), closed forms by the SVD.
 import { leadingEigen, type Eigen } from './eigen.js';
+import type { Gram } from './gram.js';
 import { cholesky, columns, multiplyTransposed, principal, ridgedCholesky, solveRows } from './linear-algebra.js';
-
-/** Second moments of a layer's unfolded inputs, as src/recovery/gram.ts keeps them: of all columns, of channels, or variances only. */
-export interface InputMoments {
-  readonly kind: 'exact' | 'channel' | 'diagonal';
-  readonly group: number;
-  /** Columns of a group: weight columns, or channels. */
-  readonly size: number;
-  readonly covariance: ArrayLike<number>;
-  readonly mean: ArrayLike<number>;
-}
 
 export interface FactorLayer {
   /** [outputs, channels, ...kernel] */
@@ -24,7 +15,7 @@ export interface FactorLayer {
   /** What one unit of each output weighs (the scale of the normalisation behind); 1 by default. */
   readonly scale?: ArrayLike<number>;
   /** Of group 1. Without it all inputs count alike. */
-  readonly moments?: InputMoments;
+  readonly moments?: Gram;
 }
 
 export interface Factors {
@@ -243,7 +234,13 @@ function decompose(m: Float64Array, rows: number, cols: number, metric: Metric, 
   const half = multiplyTransposed(rootT, cols, cols, inner, cols);
   const eigen = leadingEigen(multiplyTransposed(half, cols, cols, rootT, cols), cols, limit);
   // V^T L^-1 without an inverse: V^T L^T M^T M / value
-  return finished(eigen, times(eigen.vectors, eigen.values.length, cols, half, cols), cols, total, (value) => 1 / value);
+  return finished(
+    eigen,
+    times(eigen.vectors, eigen.values.length, cols, half, cols),
+    cols,
+    total,
+    (value) => 1 / value,
+  );
 }
 
 function finished(

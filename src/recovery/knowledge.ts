@@ -11,7 +11,7 @@ import { collectGrams, type Gram } from './gram.js';
 import { constantReader, findLayers, readLayer, type Layer } from './layers.js';
 import { quickRefits } from './quick-refit.js';
 import { prepareGram, removalOrder, type PreparedGram, type Removal, type RemovalConsumer } from './removal.js';
-import type { Feeds } from './walk.js';
+import { staticValues, type Feeds } from './walk.js';
 
 export interface Knowledge {
   /**
@@ -25,6 +25,10 @@ export interface Knowledge {
   /** Closed-form refit of the base without the dead units, without data; see quick-refit.ts. `groups`: those that `dead` speaks of, when
    * structural edits came before the cut. */
   quickRefit(pruned: Model, dead: DeadUnits, groups?: ChannelGroups): Model;
+  /** Moments of the inputs of the layer that makes this value: for mutations that put other layers in its place. */
+  gram(output: string): Gram | undefined;
+  /** What relative errors of this layer's output weigh, as in `removal`. */
+  importance(output: string): number;
 }
 
 /** Plain data, so that it can be stored, and shared between threads. */
@@ -56,9 +60,10 @@ export async function* learn(
   options: LearnOptions,
 ): AsyncGenerator<LearnReport, LearntData> {
   const { model, groups } = base;
-  const consumers = findConsumers(groups, findLayers(model.graph));
+  const found = findLayers(model.graph);
+  const consumers = findConsumers(groups, found);
   const grams = new Map<string, Gram>();
-  const layers = consumers.map((c) => c.layer);
+  const layers = worthLearning(model, found, consumers);
   for await (const [layer, gram] of collectGrams(model, layers, feeds, { positions: 64, ...options })) {
     grams.set(layer.output, gram);
     yield { stage: 'moments', index: grams.size - 1, of: layers.length };
@@ -77,12 +82,22 @@ export async function* learn(
   return { grams, removals };
 }
 
+/** Consumers of groups, and dense layers that mutations may factorise. */
+function worthLearning(model: Model, layers: readonly Layer[], consumers: readonly Consumer[]): Layer[] {
+  const statics = staticValues(model.graph);
+  const consuming = new Set(consumers.map((c) => c.layer.output));
+  return layers.filter((l) => consuming.has(l.output) || (l.group === 1 && !statics.has(l.input)));
+}
+
 export function knowledgeOf(base: Analysis, data: LearntData): Knowledge {
   const refits = quickRefits(base.model, base.groups, data.grams);
+  const importance = importances(base, findLayers(base.model.graph));
   return {
     removal: (id) => data.removals.get(id),
     activation: (id) => activation(base, data.grams, id),
     quickRefit: (pruned, dead, groups) => refits.refit(pruned, dead, groups),
+    gram: (output) => data.grams.get(output),
+    importance: (output) => importance.get(output) ?? 1,
   };
 }
 

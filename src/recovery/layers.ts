@@ -321,7 +321,8 @@ function addVector(into: Float64Array, name: string, read: (name: string) => Flo
   for (let o = 0; o < into.length; o++) into[o] = into[o]! + factor * values[o]!;
 }
 
-function normFactors(norm: NormSlot, read: (name: string) => Float32Array): Float64Array {
+/** What a normalisation multiplies each channel by. */
+export function normFactors(norm: NormSlot, read: (name: string) => Float32Array): Float64Array {
   const variance = read(norm.variance);
   return Float64Array.from(read(norm.scale), (s, o) => s / Math.sqrt(variance[o]! + norm.epsilon));
 }
