@@ -74,7 +74,7 @@ export const pruneCommand: CommandModule<object, Arguments> = {
         array: true,
         nargs: 1,
         default: [] as string[],
-        describe: 'leave groups alone whose name, tensors or nodes match this pattern; again for more',
+        describe: 'leave groups alone whose name, tensors or nodes are this, * and ? being wild; again for more',
       })
       .option('round-to', {
         type: 'number',
@@ -244,10 +244,10 @@ function ignorer(patterns: readonly string[]): (group: ChannelGroup) => boolean 
   const tests = patterns.map(
     (p) =>
       new RegExp(
-        p
+        `^${p
           .replace(/[.+^${}()|[\]\\]/g, '\\$&')
           .replaceAll('*', '.*')
-          .replaceAll('?', '.'),
+          .replaceAll('?', '.')}$`,
       ),
   );
   return (group) =>

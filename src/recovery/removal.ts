@@ -31,7 +31,10 @@ export interface RemovalConsumer {
 export interface Removal {
   /** Units, cheapest first. */
   readonly order: readonly number[];
-  /** Sum over the consumers of the unexplained share of their outputs' variance after the first k units; k = 0..size. */
+  /**
+   * Unexplained share of the consumers' output variance after the first k units, k = 0..size; of several consumers the square
+   * of the sum of roots, which is m² times the share when m of them suffer alike.
+   */
   readonly errors: readonly number[];
 }
 
@@ -57,7 +60,7 @@ export function removalOrder(
   const alive = new Set(Array.from({ length: size }, (_, u) => u));
   const order: number[] = [];
   const errors = [0];
-  let total = 0;
+  const lost = new Float64Array(states.length + 1);
   while (alive.size > 0) {
     const units = [...alive];
     const costs = new Map(units.map((u) => [u, fixed?.[u] ?? 0]));
@@ -67,19 +70,24 @@ export function removalOrder(
     // ties go to the lower number, so that the order never depends on the way of sorting
     const next = units.toSorted((a, b) => costs.get(a)! - costs.get(b)! || a - b).slice(0, atOnce);
     for (const u of next) {
-      if (next.length === 1) total += costs.get(u)!;
-      else {
-        // the cost of the later ones has changed since
-        total += fixed?.[u] ?? 0;
-        for (const state of states) total += unitCost(state, u);
-      }
-      for (const state of states) removeUnit(state, u);
+      lost[0] = lost[0]! + (fixed?.[u] ?? 0);
+      states.forEach((state, i) => {
+        lost[i + 1] = lost[i + 1]! + unitCost(state, u);
+        removeUnit(state, u);
+      });
       alive.delete(u);
       order.push(u);
-      errors.push(total);
+      errors.push(together(lost));
     }
   }
   return { order, errors };
+}
+
+/** One consumer's error is noise of its own; the errors of several by the same cut point the same way: amplitudes add up. */
+function together(lost: Float64Array): number {
+  let amplitude = 0;
+  for (const v of lost) amplitude += Math.sqrt(Math.max(0, v));
+  return amplitude * amplitude;
 }
 
 interface State {
