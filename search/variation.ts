@@ -24,6 +24,10 @@ export interface Variation {
   seeds(count: number, rng: Rng): Genome[];
   /** The plain greedy answer for a share of the cost. */
   greedy(share: number): Genome;
+  /** Gives back whatever still fits into the budget: a candidate above it comes down to it. */
+  fill(genome: Genome): Genome;
+  /** The least share of the cost that is within reach. */
+  readonly least: number;
   vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
 }
 
@@ -86,7 +90,13 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     return fit(landscape, target, removed, weights);
   };
 
-  return { seeds, vary, greedy: (share) => fit(fitness.base, share) };
+  const fill = (genome: Genome): Genome => {
+    const landscape = fitness.landscape(partsOf(genome).structure);
+    return fit(landscape, targets.high, fitness.removed(genome, landscape));
+  };
+  const everything = fitness.base.groups.map((g) => g.steps.at(-1)!);
+  const least = costOf(fitness.base).value(everything) / whole;
+  return { seeds, fill, least, vary, greedy: (share) => fit(fitness.base, share) };
 }
 
 /** How much worse or better each group is thought to be: a factor by stage times a factor by group. */

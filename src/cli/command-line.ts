@@ -4,6 +4,7 @@ import { PareError } from '../errors.js';
 import { countCommand } from './count.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
+import { optimizeCommand } from './optimize.js';
 import { pruneCommand } from './prune.js';
 import { verifyCommand } from './verify.js';
 import { packageVersion } from './version.js';
@@ -29,6 +30,7 @@ function parser(args: readonly string[]) {
       .command(countCommand)
       .command(groupsCommand)
       .command(measureCommand)
+      .command(optimizeCommand)
       .command(pruneCommand)
       .command(verifyCommand)
       .option('stack', { type: 'boolean', hidden: true, describe: 'print the stack of an unexpected error' })

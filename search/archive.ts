@@ -1,0 +1,138 @@
+// What a run remembers on the disk: every measured candidate, one line each, and apart from it what may differ between equal runs
+// (times, latencies). With the archive as a cache, replaying the algorithm continues a run where it ended.
+import { existsSync, readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { PareError } from '../src/errors.js';
+import { writeWhole, type JsonLog } from './checkpoint.js';
+import type { Effort, Evaluator, Result } from './evaluator.js';
+import type { Candidate } from './fitness.js';
+import { genomeKey, type Genome } from './genome.js';
+
+const archived = z.object({
+  genome: z.array(z.object({ mutation: z.string(), params: z.json() })),
+  macs: z.number(),
+  params: z.number(),
+  memoryBytes: z.number(),
+  score: z.number(),
+  metric: z.string(),
+  value: z.number(),
+  n: z.number(),
+  ci95: z.tuple([z.number(), z.number()]),
+  kl: z.number().optional(),
+  agreement: z.number().optional(),
+  relativeError: z.number().optional(),
+});
+
+/** A line of archive.jsonl: what a candidate is and what was measured, nothing volatile. */
+export interface ArchiveRecord extends Omit<Result, 'key' | 'latencyMs'> {
+  readonly genome: Genome;
+  readonly macs: number;
+  readonly params: number;
+  readonly memoryBytes: number;
+}
+
+export interface Archive {
+  measure(candidates: readonly Candidate[]): Promise<readonly Result[]>;
+  /** How many were really measured by this process. */
+  fresh(): number;
+}
+
+export function archiveOf(
+  log: JsonLog<ArchiveRecord>,
+  volatile: Volatile,
+  evaluator: Evaluator,
+  effort: Effort,
+  signal: AbortSignal | undefined,
+): Archive {
+  const known = new Map<string, Result>();
+  for (const record of log.earlier) known.set(genomeKey(record.genome), { ...record, key: genomeKey(record.genome) });
+  let fresh = 0;
+  return {
+    fresh: () => fresh,
+    async measure(candidates) {
+      const open = candidates.filter((c) => !known.has(c.key));
+      const results = await evaluator.evaluate(
+        open.map((c) => ({ genome: c.genome, effort })),
+        signal,
+      );
+      const byKey = new Map(results.map((r) => [r.key, r]));
+      const records = open.map((c): ArchiveRecord => {
+        const { key, latencyMs, ...result } = byKey.get(c.key)!;
+        if (latencyMs !== undefined && !volatile.latencies.has(key)) volatile.latencies.set(key, latencyMs);
+        known.set(key, { key, ...result });
+        return { genome: c.genome, macs: c.macs, params: c.params, memoryBytes: c.memoryBytes, ...result };
+      });
+      // Latencies first: a line in the archive says that the candidate needs no more measuring.
+      if (open.length > 0) volatile.save();
+      log.append(records);
+      fresh += open.length;
+      return candidates.map((c) => {
+        const latencyMs = volatile.latencies.get(c.key);
+        return { ...known.get(c.key)!, ...(latencyMs === undefined ? {} : { latencyMs }) };
+      });
+    },
+  };
+}
+
+/** A line of archive.jsonl, checked. */
+export function parseRecord(json: unknown): ArchiveRecord {
+  // the cast: metric names are open to newer versions, everything else is as checked
+  return archived.parse(json) as ArchiveRecord;
+}
+
+/** What may differ between equal runs: times and latencies. */
+export interface Volatile {
+  readonly latencies: Map<string, number>;
+  /** Spent by earlier processes of this run. */
+  readonly spentMs: number;
+  touch(ms: number): void;
+  save(): void;
+}
+
+const volatileFile = z.object({ spentMs: z.number(), latencies: z.record(z.string(), z.number()) });
+
+export function openVolatile(path: string): Volatile {
+  const earlier = existsSync(path) ? volatileFile.safeParse(readJson(path)).data : undefined;
+  const latencies = new Map(Object.entries(earlier?.latencies ?? {}));
+  const spentMs = earlier?.spentMs ?? 0;
+  let own = 0;
+  return {
+    latencies,
+    spentMs,
+    touch: (ms) => {
+      own = ms;
+    },
+    save: () =>
+      writeJson(path, {
+        note: 'volatile: times and latencies of this machine',
+        spentMs: Math.round(spentMs + own),
+        latencies: Object.fromEntries(latencies),
+      }),
+  };
+}
+
+export function checkSameRun(path: string, config: object): void {
+  if (!existsSync(path)) return;
+  const { evaluations: _count, ...before } = z.record(z.string(), z.unknown()).parse(readJson(path));
+  const now = z.record(z.string(), z.unknown()).parse(JSON.parse(JSON.stringify(config)));
+  const changed = Object.keys({ ...before, ...now }).filter(
+    (k) => JSON.stringify(before[k]) !== JSON.stringify(now[k]),
+  );
+  if (changed.length > 0) {
+    throw new PareError(
+      `${path}: the run was started with other settings (${changed.join(', ')}); resume it with the same ones, or choose another --out`,
+    );
+  }
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new PareError(`${path}: is not JSON; start again in a new folder`, { cause });
+  }
+}
+
+export function writeJson(path: string, value: unknown): void {
+  writeWhole(path, `${JSON.stringify(value, undefined, 2)}\n`);
+}

@@ -1,0 +1,172 @@
+// The end of a run: the chosen candidates get the full refit, are verified one by one, written, and measured on samples that the
+// search never saw.
+import { join } from 'node:path';
+import type { OpTable } from '../src/ops/op.js';
+import { countCost } from '../src/analysis/cost.js';
+import { maskModel } from '../src/analysis/mask.js';
+import { inferShapes } from '../src/analysis/shapes.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { PareError } from '../src/errors.js';
+import { checkModel } from '../src/ir/check.js';
+import type { Model } from '../src/ir/graph.js';
+import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
+import { readModel } from '../src/onnx/read.js';
+import { withRecipe, writeModel } from '../src/onnx/write.js';
+import type { Feeds } from '../src/recovery/walk.js';
+import { floatsOf, withSession, type Runtime, type RuntimeTensor } from '../src/runtime/runtime.js';
+import { recovered, type Effort } from './evaluator.js';
+import type { Measured } from './explore.js';
+import { partsOf, type Genome } from './genome.js';
+import type { Replayer } from './replay.js';
+
+/** A measured value with its interval, as it is written to front.json. */
+export interface Figure {
+  readonly metric: string;
+  readonly value: number;
+  readonly n: number;
+  readonly ci95: readonly [number, number];
+  /** Against the original on the same samples. */
+  readonly difference?: { readonly value: number; readonly ci95: readonly [number, number] };
+  readonly agreement?: number;
+  readonly kl?: number;
+  readonly relativeError?: number;
+}
+
+/** One member of the front, as it is written to front.json. */
+export interface FrontMember {
+  /** Relative to the run's folder. */
+  readonly file: string;
+  readonly macs: number;
+  readonly params: number;
+  readonly memoryBytes: number;
+  /** What the predictor believes of the score at the search's low fidelity, and what was measured there. */
+  readonly predicted: { readonly mean: number; readonly deviation: number };
+  readonly searched: number;
+  readonly measured: Figure;
+  readonly test?: Figure;
+  readonly violation: number;
+  readonly genome: Genome;
+}
+
+export interface FinishOptions {
+  readonly out: string;
+  readonly table: OpTable;
+  readonly replayer: Replayer;
+  readonly runtime: Runtime;
+  readonly seed: string;
+  readonly effort: Effort;
+  readonly feeds: readonly Feeds[];
+  readonly dataset: Dataset;
+  readonly held: RecordedOutputs;
+  readonly test?: { readonly dataset: Dataset; readonly reference: RecordedOutputs };
+  readonly recipe: { readonly sourceSha256: string; readonly version: string };
+  readonly signal?: AbortSignal;
+}
+
+export interface Finished {
+  readonly file: string;
+  readonly macs: number;
+  readonly params: number;
+  readonly memoryBytes: number;
+  readonly measured: Figure;
+  readonly test?: Figure;
+}
+
+/** Refits, verifies, writes and measures one candidate; throws PareError when a verification fails. */
+export async function finish(candidate: Measured, name: string, options: FinishOptions): Promise<Finished> {
+  const { replayer, runtime, signal } = options;
+  await verifyMasked(candidate.genome, options);
+  const model = await recovered(
+    { replayer, runtime, seed: options.seed },
+    candidate.genome,
+    options.effort,
+    options.feeds,
+    signal,
+  );
+  const recipe = { ...options.recipe, seed: options.seed, genome: JSON.stringify(candidate.genome) };
+  const file = `candidates/${name}.onnx`;
+  const path = join(options.out, file);
+  writeModel(withRecipe(model, recipe), path);
+
+  // From here on everything is said of the file.
+  const written = readModel(path);
+  checkModel(written);
+  const cost = countCost(written, options.table, inferShapes(written, options.table, { dynamic: 1 }));
+  if (cost.macs !== candidate.macs) {
+    throw new PareError(
+      `${file}: has ${cost.macs} MACs, but ${candidate.macs} were expected; the file is not exported`,
+    );
+  }
+  const measured = await withSession(runtime, path, { label: file }, (session) =>
+    evaluate(session, options.dataset, {
+      indices: options.held.indices,
+      reference: options.held,
+      concurrency: runtime.concurrency,
+      ...(signal === undefined ? {} : { signal }),
+    }),
+  );
+  const { test } = options;
+  const onTest =
+    test === undefined
+      ? undefined
+      : await withSession(runtime, path, { label: file }, (session) =>
+          evaluate(session, test.dataset, {
+            indices: test.reference.indices,
+            reference: test.reference,
+            concurrency: runtime.concurrency,
+            ...(signal === undefined ? {} : { signal }),
+          }),
+        );
+  if (measured.nonFinite > 0) {
+    throw new PareError(`${file}: gives values that are not finite for ${measured.nonFinite} of ${measured.n} samples`);
+  }
+  return {
+    file,
+    macs: cost.macs,
+    params: cost.params,
+    memoryBytes: cost.peakMemoryBytes,
+    measured: figureOf(measured),
+    ...(onTest === undefined ? {} : { test: figureOf(onTest) }),
+  };
+}
+
+export function figureOf({ metric, value, n, ci95, versus }: Evaluation): Figure {
+  return {
+    metric,
+    value,
+    n,
+    ci95,
+    ...(versus?.difference === undefined ? {} : { difference: versus.difference }),
+    ...(versus?.agreement === undefined ? {} : { agreement: versus.agreement.value }),
+    ...(versus?.kl === undefined ? {} : { kl: versus.kl.value }),
+    ...(versus === undefined ? {} : { relativeError: versus.relativeError.value }),
+  };
+}
+
+/** The law of pruning, on real inputs: the cut network gives what the masked one gives (design.md, decision 3). */
+async function verifyMasked(genome: Genome, options: FinishOptions): Promise<void> {
+  const { structure, dead } = partsOf(genome);
+  const feeds = options.feeds[0];
+  if (dead.size === 0 || feeds === undefined) return;
+  const pruned = await outputsOf(options.runtime, options.replayer.replay(genome), feeds);
+  const masked = await outputsOf(options.runtime, maskModel(options.replayer.structure(structure), dead), feeds);
+  for (const [name, tensor] of masked) {
+    const expected = floatsOf(tensor);
+    const got = floatsOf(pruned.get(name) ?? tensor);
+    let difference = 0;
+    let size = 0;
+    for (let i = 0; i < expected.length; i++) {
+      difference += (expected[i]! - got[i]!) ** 2;
+      size += expected[i]! ** 2;
+    }
+    if (got.length !== expected.length || Math.sqrt(difference) > 1e-3 * Math.sqrt(size) + 1e-6) {
+      throw new PareError(
+        `output "${name}": the pruned network differs from the masked original (relative ${Math.sqrt(difference / size).toExponential(1)}); please report the model, this is a defect of Pare`,
+      );
+    }
+  }
+}
+
+async function outputsOf(runtime: Runtime, model: Model, feeds: Feeds): Promise<ReadonlyMap<string, RuntimeTensor>> {
+  return withSession(runtime, model, {}, (session) => session.run(feeds));
+}

@@ -1,0 +1,41 @@
+// Which measured candidates become the front that is handed over.
+import { priceOf, violation, type Constraints, type Price } from './constraints.js';
+import { measuredFront, withMeasurement, type Measured } from './explore.js';
+import type { Fitness } from './fitness.js';
+import type { Variation } from './variation.js';
+
+/** The most accurate one within the budget, filled up to it, and others evenly along the price; dearest first. */
+export function chooseMembers(
+  measured: readonly Measured[],
+  constraints: Constraints,
+  count: number,
+  variation: Variation,
+  fitness: Fitness,
+): Measured[] {
+  const front = measuredFront(constraints, measured);
+  const best = front.reduce<Measured | undefined>((a, b) => (a === undefined || b.score > a.score ? b : a), undefined);
+  if (best === undefined) return [];
+  const filled = fitness.assess(variation.fill(best.genome));
+  const top =
+    filled.macs >= best.macs && violation(constraints, { ...filled, score: best.score }) <= violation(constraints, best)
+      ? withMeasurement(filled, best.score, best.latencyMs)
+      : best;
+  const others = front.filter((m) => m.key !== best.key && m.key !== top.key);
+  return [top, ...spread(others, count - 1, priceOf(constraints))].toSorted((a, b) => b.macs - a.macs);
+}
+
+/** A few of the front, evenly along the price, ends included. */
+function spread(front: readonly Measured[], count: number, price: Price): Measured[] {
+  if (front.length <= count) return [...front];
+  const at = (m: Measured): number => m[price] ?? m.macs;
+  const sorted = front.toSorted((a, b) => at(b) - at(a));
+  const chosen = new Set<Measured>();
+  const high = at(sorted[0]!);
+  const low = at(sorted.at(-1)!);
+  for (let i = 0; i < count; i++) {
+    const goal = high + ((low - high) * i) / Math.max(1, count - 1);
+    const open = sorted.filter((m) => !chosen.has(m));
+    chosen.add(open.reduce((a, b) => (Math.abs(at(b) - goal) < Math.abs(at(a) - goal) ? b : a)));
+  }
+  return [...chosen];
+}

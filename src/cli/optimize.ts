@@ -1,0 +1,235 @@
+// `pare optimize MODEL --flops 50% --data D`: the whole way from a network to a folder with a front of smaller ones. On a terminal one
+// live line; otherwise a line a generation.
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
+import type { CommandModule } from 'yargs';
+import { allocate } from '../../search/progressive.js';
+import { createFitness } from '../../search/fitness.js';
+import { pruneChannels } from '../../search/mutations/prune-channels.js';
+import { optimize, type OptimizeReport, type OptimizeResult } from '../../search/optimize.js';
+import { createReplayer, openGroups, surgeryWith } from '../../search/replay.js';
+import { pick } from '../../search/pick.js';
+import { PareError } from '../errors.js';
+import { standardOps } from '../ops/index.js';
+import { threadRuntime } from '../runtime/threads.js';
+import { packageVersion } from './version.js';
+import { jsonOption, openModel, wholeNumber } from './options.js';
+
+interface Arguments {
+  readonly model: string;
+  readonly data: string;
+  readonly test: string | undefined;
+  readonly out: string | undefined;
+  readonly flops: string | undefined;
+  readonly params: string | undefined;
+  readonly memory: string | undefined;
+  readonly latency: string | undefined;
+  readonly 'min-accuracy': string | undefined;
+  readonly time: string | undefined;
+  readonly evaluations: number | undefined;
+  readonly seed: string;
+  readonly resume: boolean;
+  readonly 'dry-run': boolean;
+  readonly pick: string | undefined;
+  readonly ignore: string[];
+  readonly 'round-to': number | undefined;
+  readonly 'max-ratio': number;
+  readonly json: boolean;
+}
+
+export const optimizeCommand: CommandModule<object, Arguments> = {
+  command: 'optimize <model>',
+  describe: 'Pare a network down to a budget: a front of smaller networks, verified and measured',
+  builder: (y) =>
+    y
+      .positional('model', { type: 'string', demandOption: true, describe: 'ONNX file' })
+      .option('data', { type: 'string', demandOption: true, describe: 'calibration data: a manifest (.json) or .npz' })
+      .option('test', { type: 'string', describe: 'data to measure the front on at the end; never used for choosing' })
+      .option('out', { type: 'string', describe: 'folder for the results (default: NAME-pared)' })
+      .option('flops', { type: 'string', describe: 'budget: 50% of the original, or an amount such as 60M' })
+      .option('params', { type: 'string', describe: 'budget of parameters: 50%, or 300k' })
+      .option('memory', { type: 'string', describe: 'budget of peak activation memory: 50%, or 2MB' })
+      .option('latency', { type: 'string', describe: 'budget of latency on this machine, one thread: 60%, or 5ms' })
+      .option('min-accuracy', { type: 'string', describe: 'lowest accuracy: 92%, or points to lose such as -0.5' })
+      .option('time', { type: 'string', describe: 'end after about this time: 20m, 90s, 1h' })
+      .option('evaluations', {
+        type: 'number',
+        coerce: wholeNumber('evaluations', 1),
+        describe: 'end after measuring this many candidates (24)',
+      })
+      .option('seed', { type: 'string', default: '0', describe: 'equal seeds and counts give equal results' })
+      .option('resume', { type: 'boolean', default: false, describe: 'continue the run in --out' })
+      .option('dry-run', { type: 'boolean', default: false, describe: 'say what could be cut; nothing is measured' })
+      .option('pick', { type: 'string', describe: 'also write picked.onnx: the smallest with, say, "accuracy>-0.5"' })
+      .option('ignore', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: 'nodes or tensors that stay as they are (* stands for anything); again for more',
+      })
+      .option('round-to', {
+        type: 'number',
+        coerce: wholeNumber('round-to', 1),
+        describe: 'widths become multiples of this where possible (1; 8 with --latency)',
+      })
+      .option('max-ratio', { type: 'number', default: 1, describe: 'largest share of a group that may be cut, 0 to 1' })
+      .option('json', jsonOption)
+      .example('$0 optimize big.onnx --flops 50% --data calib.json', 'half the FLOPs')
+      .example(
+        '$0 optimize big.onnx --min-accuracy -0.5 --data calib.json --time 20m',
+        'as small as half a point allows',
+      ),
+  handler: async (args) => {
+    if (!(args['max-ratio'] > 0 && args['max-ratio'] <= 1)) {
+      throw new PareError(`--max-ratio ${args['max-ratio']}: give a share above 0 and up to 1`);
+    }
+    const ignore = matcher(args.ignore);
+    openModel(args.model);
+    if (args['dry-run']) {
+      console.log(dryRun(args, ignore));
+      return;
+    }
+    const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
+    const interrupt = new AbortController();
+    const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; continue with --resume'));
+    process.once('SIGINT', onInterrupt);
+    try {
+      const timeMs = args.time === undefined ? undefined : duration(args.time);
+      const wishes = {
+        ...(args.flops === undefined ? {} : { flops: args.flops }),
+        ...(args.params === undefined ? {} : { params: args.params }),
+        ...(args.memory === undefined ? {} : { memory: args.memory }),
+        ...(args.latency === undefined ? {} : { latency: args.latency }),
+        ...(args['min-accuracy'] === undefined ? {} : { minAccuracy: args['min-accuracy'] }),
+      };
+      if (Object.keys(wishes).length === 0) {
+        throw new PareError('a budget is missing: give --flops 50%, --params, --memory, --latency or --min-accuracy');
+      }
+      const run = optimize({
+        model: args.model,
+        data: args.data,
+        out: args.out ?? `${basename(args.model).replace(/\.onnx$/i, '')}-pared`,
+        wishes,
+        ignore,
+        ignorePatterns: args.ignore,
+        maxRatio: args['max-ratio'],
+        seed: args.seed,
+        resume: args.resume,
+        runtime,
+        table: standardOps,
+        version: packageVersion(),
+        signal: interrupt.signal,
+        ...(args.test === undefined ? {} : { test: args.test }),
+        ...(args['round-to'] === undefined ? {} : { roundTo: args['round-to'] }),
+        ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),
+        ...(timeMs === undefined ? {} : { timeMs }),
+      });
+      const show = progress(args.json, timeMs);
+      let step = await run.next();
+      for (; step.done !== true; step = await run.next()) show(step.value);
+      const picked = args.pick === undefined ? undefined : pick(args.pick, step.value.out, step.value.front);
+      console.log(args.json ? JSON.stringify(step.value.front, undefined, 2) : summary(step.value));
+      if (picked !== undefined && !args.json) console.log(`picked ${picked.from} as ${picked.file}`);
+    } finally {
+      process.removeListener('SIGINT', onInterrupt);
+      await runtime.close();
+    }
+  },
+};
+
+/** One live line on a terminal; lines for generations, measurements and stages otherwise. */
+function progress(quiet: boolean, timeMs: number | undefined): (report: OptimizeReport) => void {
+  const started = performance.now();
+  const live = process.stderr.isTTY && !quiet;
+  return (report) => {
+    const clear = live ? '\r\u001B[2K' : '';
+    if (report.warning !== undefined) {
+      process.stderr.write(`${clear}pare: warning: ${report.warning}\n`);
+      return;
+    }
+    if (quiet) return;
+    const spent = performance.now() - started;
+    const left = timeMs === undefined ? '' : `, ${clock(Math.max(0, timeMs - spent))} left`;
+    const line = `[${clock(spent)}${left}] ${sentence(report)}`;
+    const passing = report.stage === 'seeds' || report.stage === 'generation' || report.stage === 'measured';
+    process.stderr.write(live && passing ? `${clear}${line}` : `${clear}${line}\n`);
+  };
+}
+
+function sentence(r: OptimizeReport): string {
+  if (r.text !== undefined)
+    return r.stage === 'finish' && r.of !== undefined ? `${r.measured}/${r.of} ${r.text}` : r.text;
+  const best =
+    r.best === undefined
+      ? 'nothing within the budget yet'
+      : `best ${r.best.score.toFixed(4)} at ${(100 * r.best.share).toFixed(1)} % (original ${r.original?.score.toFixed(4)})`;
+  const what = r.stage === 'generation' ? `generation ${r.generation}` : 'measured';
+  return `${what}: ${r.measured}/${r.of} measured, ${r.scored} scored, ${best}, hypervolume ${r.hypervolume?.toFixed(4)}`;
+}
+
+function summary({ out, front, evaluations }: OptimizeResult): string {
+  const { original, metric } = front;
+  const share = (x: number, whole: number): string => `${((100 * x) / whole).toFixed(1)} %`;
+  const rows = front.candidates.map((c) => {
+    const d = c.measured.difference;
+    const paired =
+      d === undefined ? '' : ` (${points(d.value)} [${points(d.ci95[0])}, ${points(d.ci95[1])}] against the original)`;
+    const test = c.test === undefined ? '' : `, test ${c.test.value.toFixed(4)} (n = ${c.test.n})`;
+    return `  ${c.file.padEnd(32)} ${share(c.macs, original.macs).padStart(7)} MACs ${share(c.params, original.params).padStart(7)} params  ${metric} ${c.measured.value.toFixed(4)}${paired}${test}`;
+  });
+  const note = front.reached ? [] : [`The budget was not reached: ${front.note}.`];
+  return [
+    `original: ${(original.macs / 1e6).toFixed(2)} M MACs (FLOPs = 2 x MACs), ${metric} ${original.measured.value.toFixed(4)} on ${original.measured.n} held-out calibration samples`,
+    ...rows,
+    ...note,
+    `${evaluations} candidates measured; everything is in ${out}`,
+  ].join('\n');
+}
+
+function points(x: number): string {
+  return `${x >= 0 ? '+' : ''}${(100 * x).toFixed(2)} points`;
+}
+
+/** What could be cut, without running anything. */
+function dryRun(args: Arguments, ignore: (name: string) => boolean): string {
+  if (!existsSync(args.data)) throw new PareError(`data "${args.data}": there is no such file`);
+  const surgery = surgeryWith(standardOps);
+  const base = surgery.analyse(openModel(args.model));
+  const rules = {
+    surgery,
+    mutations: [pruneChannels(surgery)],
+    ignore,
+    roundTo: args['round-to'] ?? 1,
+    maxRatio: args['max-ratio'],
+  };
+  const { base: landscape } = createFitness(createReplayer(base, rules));
+  const { groups, macs } = landscape;
+  const least = macs.value(allocate({ groups, limits: [{ cost: macs, budget: 0 }] }));
+  const open = openGroups(base, ignore);
+  const frozen = base.groups.frozen.slice(0, 10).map((f) => `  ${f.name} (${f.channels} channels): ${f.reason}`);
+  return [
+    `${(base.cost.macs / 1e6).toFixed(2)} M MACs; ${open.length} of ${base.groups.groups.length} channel groups can be cut, ${open.reduce((s, g) => s + g.size, 0)} units in all`,
+    `at the narrowest ${((100 * least) / base.cost.macs).toFixed(1)} % of the MACs remain`,
+    `${args.evaluations ?? 24} candidates would be measured; nothing was written`,
+    ...(frozen.length === 0 ? [] : ['frozen:', ...frozen]),
+  ].join('\n');
+}
+
+function matcher(patterns: readonly string[]): (name: string) => boolean {
+  const all = patterns.map((p) => new RegExp(`^${p.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`));
+  return (name) => all.some((r) => r.test(name));
+}
+
+function duration(text: string): number {
+  const found = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(text.trim());
+  const unit = { s: 1000, m: 60_000, h: 3_600_000 }[found?.[2] ?? ''];
+  if (found === null || unit === undefined) throw new PareError(`--time ${text}: write it as 90s, 20m or 1h`);
+  return Number(found[1]) * unit;
+}
+
+function clock(ms: number): string {
+  const s = Math.round(ms / 1000);
+  return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`;
+}
