@@ -1,23 +1,24 @@
 // Where candidates become measured ones. The search sees the interface only; this file also holds the implementation in this
 // process: replay, refit on a few hundred images, measure on others. Results do not depend on how many are under way at once.
-import type { Analysis } from '../src/analysis/analyse.js';
-import { chooseSamples, chunksOf } from '../src/data/batches.js';
 import type { Dataset } from '../src/data/dataset.js';
 import type { MetricName } from '../src/data/manifest.js';
 import type { Model } from '../src/ir/graph.js';
-import { evaluate, safeBatch, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
+import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { measureLatency } from '../src/measure/latency.js';
-import { reconstruct } from '../src/recovery/least-squares.js';
-import type { Feeds } from '../src/recovery/walk.js';
-import { createRng } from '../src/rng.js';
-import { withSession, type Runtime, type Session } from '../src/runtime/runtime.js';
+import { finish, recover } from '../src/recovery/recover.js';
+import { withSession, type Runtime } from '../src/runtime/runtime.js';
 import { genomeKey, partsOf, type Genome } from './genome.js';
 import type { Replayer } from './replay.js';
 
-/** How much a measurement may cost. */
+/** How well weights are recovered before a measurement. */
 export interface Effort {
-  /** Images that weights are refitted on; 0 = weights stay as inherited. */
-  readonly fitImages: number;
+  /**
+   * "none": weights as inherited; "quick": the closed-form refit from what is known of the base network, no data; "bn": the same, and
+   * statistics measured anew; "reconstruct": the same, and every layer by least squares on the pruned network's own activations.
+   */
+  readonly mode: 'none' | 'quick' | 'bn' | 'reconstruct';
+  /** Images for "bn" and "reconstruct". */
+  readonly images: number;
   /** Positions drawn per image. */
   readonly positions: number;
 }
@@ -50,15 +51,9 @@ export interface Evaluator {
   evaluate(jobs: readonly Job[], signal?: AbortSignal): Promise<readonly Result[]>;
 }
 
-export interface InlineOptions {
-  readonly replayer: Replayer;
-  readonly runtime: Runtime;
-  readonly dataset: Dataset;
-  /** Samples that weights may be fitted on. */
-  readonly fit: readonly number[];
+export interface InlineOptions extends RecoveryContext {
   /** The original's outputs on the samples that score. */
   readonly reference: RecordedOutputs;
-  readonly seed: string;
   readonly concurrency?: number;
   /** Measure the latency of every candidate, in the search's own process, one at a time. */
   readonly latency?: boolean;
@@ -66,15 +61,8 @@ export interface InlineOptions {
 
 export function inlineEvaluator(options: InlineOptions): Evaluator {
   const concurrency = options.concurrency ?? 2;
-  const feedsBySize = new Map<number, Promise<readonly Feeds[]>>();
-  const feeds = (count: number): Promise<readonly Feeds[]> => {
-    let known = feedsBySize.get(count);
-    if (known === undefined) feedsBySize.set(count, (known = calibrationFeeds(options, count)));
-    return known;
-  };
-
   const run = async ({ genome, effort }: Job, signal: AbortSignal | undefined): Promise<Result> => {
-    const model = await recovered(options, genome, effort, await feeds(effort.fitImages), signal);
+    const model = await recovered(options, genome, effort, signal);
     return withSession(options.runtime, model, {}, async (session) => {
       const measured = await evaluate(session, options.dataset, {
         indices: options.reference.indices,
@@ -122,44 +110,51 @@ export function resultOf(key: string, measured: Evaluation): Result {
   };
 }
 
-/** The network of a genome with its weights refitted: a pure function of base, genome, data, seed and effort. */
-export async function recovered(
-  options: Pick<InlineOptions, 'replayer' | 'runtime' | 'seed'>,
-  genome: Genome,
-  effort: Effort,
-  feeds: readonly Feeds[],
-  signal?: AbortSignal,
-): Promise<Model> {
-  const { replayer, runtime } = options;
-  const { structure, dead } = partsOf(genome);
-  const start = replayer.replay(genome);
-  if (effort.fitImages === 0 || feeds.length === 0 || genome.length === 0) return start;
-  const analysis: Analysis = replayer.structure(structure);
-  const refit = reconstruct(replayer.base.model, start, feeds, {
-    runtime,
-    rng: createRng(`${options.seed}/refit`),
-    groups: analysis.groups,
-    dead,
-    positions: effort.positions,
-    ...(signal === undefined ? {} : { signal }),
-  });
-  for (;;) {
-    const step = await refit.next();
-    if (step.done === true) return step.value;
-  }
+/** What recovery needs, whoever asks for it. */
+export interface RecoveryContext {
+  readonly replayer: Replayer;
+  readonly runtime: Runtime;
+  readonly dataset: Dataset;
+  /** Samples that weights may be fitted on. */
+  readonly fit: readonly number[];
+  /** Samples a run. */
+  readonly batch: number;
+  readonly seed: string;
 }
 
-/** Batches of inputs of a seeded choice of the fit samples; a network that cannot run batches gets single samples. */
-export async function calibrationFeeds(
-  { dataset, fit, seed, runtime, replayer }: Pick<InlineOptions, 'dataset' | 'fit' | 'seed' | 'runtime' | 'replayer'>,
-  count: number,
-): Promise<readonly Feeds[]> {
-  const chosen = chooseSamples(fit.length, count, createRng(`${seed}/fit`)).map((i) => fit[i]!);
-  if (chosen.length === 0) return [];
-  const batch = await withSession(runtime, replayer.base.model, {}, (session: Session) =>
-    safeBatch(session, dataset, chosen, 32),
+/** The network of a genome with its weights refitted: a pure function of base, genome, data, seed and effort. */
+export async function recovered(
+  context: RecoveryContext,
+  genome: Genome,
+  effort: Effort,
+  signal?: AbortSignal,
+): Promise<Model> {
+  const { replayer, runtime } = context;
+  const { structure, dead } = partsOf(genome);
+  const start = replayer.replay(genome);
+  const { groups } = replayer.structure(structure);
+  const { knowledge } = replayer.options;
+  if (genome.length === 0 || effort.mode === 'none') return start;
+  if (effort.mode === 'quick') return knowledge?.quickRefit(start, dead, groups) ?? start;
+  const { dataset, fit: indices, batch, seed } = context;
+  return finish(
+    recover(
+      replayer.base,
+      start,
+      { dataset, indices, batch },
+      {
+        mode: effort.mode,
+        seed,
+        images: effort.images,
+        positions: effort.positions,
+        dead,
+        groups,
+        runtime,
+        ...(knowledge === undefined ? {} : { knowledge }),
+        ...(signal === undefined ? {} : { signal }),
+      },
+    ),
   );
-  return chunksOf(dataset, chosen, batch).map((chunk) => dataset.batch(chunk.indices).inputs);
 }
 
 /** At most `limit` at once, results in the order of the inputs. */

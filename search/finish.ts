@@ -14,10 +14,9 @@ import { readModel } from '../src/onnx/read.js';
 import { withRecipe, writeModel } from '../src/onnx/write.js';
 import type { Feeds } from '../src/recovery/walk.js';
 import { floatsOf, withSession, type Runtime, type RuntimeTensor } from '../src/runtime/runtime.js';
-import { recovered, type Effort } from './evaluator.js';
+import { recovered, type Effort, type RecoveryContext } from './evaluator.js';
 import type { Measured } from './explore.js';
 import { partsOf, type Genome } from './genome.js';
-import type { Replayer } from './replay.js';
 
 /** A measured value with its interval, as it is written to front.json. */
 export interface Figure {
@@ -51,12 +50,8 @@ export interface FrontMember {
 export interface FinishOptions {
   readonly out: string;
   readonly table: OpTable;
-  readonly replayer: Replayer;
-  readonly runtime: Runtime;
-  readonly seed: string;
+  readonly context: RecoveryContext;
   readonly effort: Effort;
-  readonly feeds: readonly Feeds[];
-  readonly dataset: Dataset;
   readonly held: RecordedOutputs;
   readonly test?: { readonly dataset: Dataset; readonly reference: RecordedOutputs };
   readonly recipe: { readonly sourceSha256: string; readonly version: string };
@@ -74,16 +69,11 @@ export interface Finished {
 
 /** Refits, verifies, writes and measures one candidate; throws PareError when a verification fails. */
 export async function finish(candidate: Measured, name: string, options: FinishOptions): Promise<Finished> {
-  const { replayer, runtime, signal } = options;
-  await verifyMasked(candidate.genome, options);
-  const model = await recovered(
-    { replayer, runtime, seed: options.seed },
-    candidate.genome,
-    options.effort,
-    options.feeds,
-    signal,
-  );
-  const recipe = { ...options.recipe, seed: options.seed, genome: JSON.stringify(candidate.genome) };
+  const { context, signal } = options;
+  const { runtime, dataset, seed } = context;
+  await verifyMasked(candidate.genome, context);
+  const model = await recovered(context, candidate.genome, options.effort, signal);
+  const recipe = { ...options.recipe, seed, genome: JSON.stringify(candidate.genome) };
   const file = `candidates/${name}.onnx`;
   const path = join(options.out, file);
   writeModel(withRecipe(model, recipe), path);
@@ -98,7 +88,7 @@ export async function finish(candidate: Measured, name: string, options: FinishO
     );
   }
   const measured = await withSession(runtime, path, { label: file }, (session) =>
-    evaluate(session, options.dataset, {
+    evaluate(session, dataset, {
       indices: options.held.indices,
       reference: options.held,
       concurrency: runtime.concurrency,
@@ -144,12 +134,15 @@ export function figureOf({ metric, value, n, ci95, versus }: Evaluation): Figure
 }
 
 /** The law of pruning, on real inputs: the cut network gives what the masked one gives (design.md, decision 3). */
-async function verifyMasked(genome: Genome, options: FinishOptions): Promise<void> {
+async function verifyMasked(
+  genome: Genome,
+  { runtime, replayer, dataset, fit, batch }: RecoveryContext,
+): Promise<void> {
   const { structure, dead } = partsOf(genome);
-  const feeds = options.feeds[0];
-  if (dead.size === 0 || feeds === undefined) return;
-  const pruned = await outputsOf(options.runtime, options.replayer.replay(genome), feeds);
-  const masked = await outputsOf(options.runtime, maskModel(options.replayer.structure(structure), dead), feeds);
+  if (dead.size === 0 || fit.length === 0) return;
+  const feeds = dataset.batch(Array.from({ length: batch }, (_, i) => fit[i % fit.length]!)).inputs;
+  const pruned = await outputsOf(runtime, replayer.replay(genome), feeds);
+  const masked = await outputsOf(runtime, maskModel(replayer.structure(structure), dead), feeds);
   for (const [name, tensor] of masked) {
     const expected = floatsOf(tensor);
     const got = floatsOf(pruned.get(name) ?? tensor);

@@ -8,17 +8,18 @@ import { splitDataset } from '../src/data/batches.js';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
 import { PareError } from '../src/errors.js';
 import { checkData } from '../src/measure/check-data.js';
-import { evaluate, recordOutputs } from '../src/measure/evaluate.js';
+import { evaluate, recordOutputs, safeBatch } from '../src/measure/evaluate.js';
 import { measureLatency } from '../src/measure/latency.js';
 import { readModel, sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createEnsemble, type Belief } from '../src/predictor/ensemble.js';
+import { learnFrom } from '../src/recovery/recover.js';
 import { createRng } from '../src/rng.js';
 import type { Runtime, Session } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
-import { calibrationFeeds, inlineEvaluator, resultOf, type Effort } from './evaluator.js';
+import { inlineEvaluator, resultOf, type Effort, type RecoveryContext } from './evaluator.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
 import { createFitness, type Candidate, type Fitness } from './fitness.js';
@@ -58,6 +59,8 @@ export interface OptimizeOptions {
 export interface EffortPlan {
   readonly search: Effort;
   readonly final: Effort;
+  /** Samples from which the base network is learnt: what each channel is worth. */
+  readonly learnImages: number;
   /** Samples that score candidates during the search. */
   readonly scoreImages: number;
   /** Samples on which the front is measured at the end, others than those. */
@@ -107,8 +110,9 @@ export interface OptimizeResult {
 }
 
 const DEFAULT_EFFORT: EffortPlan = {
-  search: { fitImages: 192, positions: 48 },
-  final: { fitImages: 1024, positions: 64 },
+  search: { mode: 'quick', images: 0, positions: 0 },
+  final: { mode: 'reconstruct', images: 1000, positions: 64 },
+  learnImages: 500,
   scoreImages: 1000,
   heldImages: 4000,
   members: 6,
@@ -157,14 +161,33 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     }
 
     const roundTo = options.roundTo ?? (wantsLatency ? 8 : 1);
-    const knowledge: Knowledge | undefined = undefined;
+    const batch = await safeBatch(session, dataset, split.fit, 32);
+    const beforeLearning = performance.now();
+    const learning = learnFrom(
+      base,
+      { dataset, indices: split.fit, batch },
+      {
+        seed,
+        images: plan.learnImages,
+        runtime,
+        ...(signal === undefined ? {} : { signal }),
+      },
+    );
+    let lesson = await learning.next();
+    for (; lesson.done !== true; lesson = await learning.next()) {
+      const { stage, index, of } = lesson.value;
+      if (index + 1 === of)
+        yield { stage: 'learn', text: stage === 'moments' ? 'activations seen' : 'channels ranked' };
+    }
+    const knowledge: Knowledge = lesson.value;
+    const learntMs = performance.now() - beforeLearning;
     const replayer = createReplayer(base, {
       surgery,
       mutations: [pruneChannels(surgery), ...(options.mutations ?? [])],
       ignore: options.ignore ?? (() => false),
       roundTo,
       maxRatio: options.maxRatio ?? 1,
-      ...(knowledge === undefined ? {} : { knowledge }),
+      knowledge,
     });
     if (openGroups(base, replayer.options.ignore).length === 0) {
       throw new PareError(
@@ -195,13 +218,10 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const limit = options.evaluations ?? (options.timeMs === undefined ? 24 : 400);
     if (!existsSync(join(out, 'config.json'))) writeJson(join(out, 'config.json'), { ...config, evaluations: null });
 
+    const context: RecoveryContext = { replayer, runtime, dataset, fit: split.fit, batch, seed };
     const inline = inlineEvaluator({
-      replayer,
-      runtime,
-      dataset,
-      fit: split.fit,
+      ...context,
       reference,
-      seed,
       latency: wantsLatency,
       concurrency: Math.min(2, runtime.concurrency),
     });
@@ -225,7 +245,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         if (options.timeMs === undefined) return false;
         const now = performance.now();
         const each = (now - beforeSearch) / Math.max(1, archive.fresh());
-        const finals = each * Math.max(1, plan.final.fitImages / Math.max(1, plan.search.fitImages)) * plan.members;
+        // A full refit runs both networks and collects moments, about three times what learning costs an image.
+        const finals = (plan.members * 3 * learntMs * plan.final.images) / plan.learnImages;
         return archive.fresh() > 0 && volatile.spentMs + now - started + 4 * each + finals > options.timeMs;
       },
     });
@@ -245,7 +266,6 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const held = await recordOutputs(session, dataset, { indices: heldIndices, concurrency });
     const originalMeasured = await evaluate(session, dataset, { indices: heldIndices, concurrency, reference: held });
     const test = options.test === undefined ? undefined : await openTest(options.test, session, concurrency);
-    const feeds = await calibrationFeeds({ dataset, fit: split.fit, seed, runtime, replayer }, plan.final.fitImages);
     await predictor.fit([original, ...measured]);
     mkdirSync(join(out, 'candidates'), { recursive: true });
     const members: FrontMember[] = [];
@@ -256,12 +276,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         const finished = await finish(candidate, name, {
           out,
           table,
-          replayer,
-          runtime,
-          seed,
+          context,
           effort: plan.final,
-          feeds,
-          dataset,
           held,
           recipe: { sourceSha256, version: options.version },
           ...(test === undefined ? {} : { test }),
