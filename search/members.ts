@@ -20,8 +20,16 @@ export function chooseMembers(
     filled.macs >= best.macs && violation(constraints, { ...filled, score: best.score }) <= violation(constraints, best)
       ? withMeasurement(filled, best.score, best.latencyMs)
       : best;
-  const others = front.filter((m) => m.key !== best.key && m.key !== top.key);
-  return [top, ...spread(others, count - 1, priceOf(constraints))].toSorted((a, b) => b.macs - a.macs);
+  // The one that uses the budget best stays too, where the most accurate one leaves some of it.
+  const price = priceOf(constraints);
+  const cost = (m: Measured): number => m[price] ?? m.macs;
+  const fullest = measured
+    .filter((m) => violation(constraints, m) === 0)
+    .reduce<Measured | undefined>((a, b) => (a === undefined || cost(b) > cost(a) ? b : a), undefined);
+  const kept = fullest !== undefined && cost(fullest) > 1.01 * cost(top) ? [top, fullest] : [top];
+  const taken = new Set([best.key, ...kept.map((m) => m.key)]);
+  const others = front.filter((m) => !taken.has(m.key));
+  return [...kept, ...spread(others, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
 }
 
 /** A few of the front, evenly along the price, ends included. */

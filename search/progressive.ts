@@ -31,6 +31,8 @@ export interface AllocationOptions {
   readonly limits: readonly Limit[];
   /** Units already removed; none otherwise. */
   readonly start?: ArrayLike<number>;
+  /** Where single steps leave more than 1 % of the first budget unused, exchange steps between two groups to use it. */
+  readonly tight?: boolean;
   /** Multiplies the loss of each group, to explore; 1 otherwise. */
   readonly weights?: ArrayLike<number>;
 }
@@ -47,6 +49,7 @@ export function allocate(options: AllocationOptions): Int32Array {
   const hulls = options.groups.map((g) => lowerHull(g));
   for (const limit of options.limits) cutTo(options, limit, hulls, removed);
   fillUp(options, removed);
+  if (options.tight === true) tighten(options, removed);
   return removed;
 }
 
@@ -112,6 +115,41 @@ function fillUp(options: AllocationOptions, removed: Int32Array): void {
     for (let i = 0; i < limits.length; i++) room[i]! -= limits[i]!.cost.change(removed, best.group, best.to);
     removed[best.group] = best.to;
   }
+}
+
+/** Groups further apart in the list of steps than this are not exchanged. */
+const REACH = 6;
+
+/** One group gives units back, another one pays for it: the exchange that costs least loss among those that land within 1 %. */
+function tighten(options: AllocationOptions, removed: Int32Array): void {
+  const { groups, limits } = options;
+  const first = limits[0];
+  if (first === undefined) return;
+  const value = first.cost.value(removed);
+  if (value > first.budget || value > 0.99 * first.budget) return;
+  const loss = (g: number, k: number): number => groups[g]!.losses[k]! * (options.weights?.[g] ?? 1);
+  let best: { back: number; backTo: number; pay: number; payTo: number; price: number } | undefined;
+  for (let back = 0; back < groups.length; back++) {
+    const from = removed[back]!;
+    for (const backTo of groups[back]!.steps.filter((k) => k < from).slice(-REACH)) {
+      const given = removed.with(back, backTo);
+      const higher = value + first.cost.change(removed, back, backTo);
+      for (let pay = 0; pay < groups.length; pay++) {
+        if (pay === back) continue;
+        for (const payTo of groups[pay]!.steps.filter((k) => k > removed[pay]!).slice(0, REACH)) {
+          const after = higher + first.cost.change(given, pay, payTo);
+          if (after > first.budget || after <= 0.99 * first.budget) continue;
+          const price = loss(back, backTo) - loss(back, from) + loss(pay, payTo) - loss(pay, removed[pay]!);
+          if (best !== undefined && price >= best.price) continue;
+          const changed = given.with(pay, payTo);
+          if (limits.every((l) => l.cost.value(changed) <= l.budget)) best = { back, backTo, pay, payTo, price };
+        }
+      }
+    }
+  }
+  if (best === undefined) return;
+  removed[best.back] = best.backTo;
+  removed[best.pay] = best.payTo;
 }
 
 /** Allowed steps on the lower convex hull of the loss curve, ascending from 0. */

@@ -56,11 +56,23 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
       }),
     );
 
+  const tight = (landscape: Landscape, share: number, start?: Int32Array): Genome =>
+    fitness.genome(
+      landscape,
+      allocate({
+        groups: landscape.groups,
+        limits: limits(landscape, share),
+        tight: true,
+        ...(start === undefined ? {} : { start }),
+      }),
+    );
+
   const seeds = (count: number, rng: Rng): Genome[] => {
     const { base } = fitness;
     const { low, high } = targets;
     // The greedy answer along the range, the budget first.
-    const found = Array.from({ length: 5 }, (_, i) => fit(base, high + ((low - high) * i) / 4));
+    const found = [tight(base, high)];
+    for (let i = 0; i < 5; i++) found.push(fit(base, high + ((low - high) * i) / 4));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
       // Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut.
@@ -96,7 +108,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   };
   const everything = fitness.base.groups.map((g) => g.steps.at(-1)!);
   const least = costOf(fitness.base).value(everything) / whole;
-  return { seeds, fill, least, vary, greedy: (share) => fit(fitness.base, share) };
+  return { seeds, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
 }
 
 /** How much worse or better each group is thought to be: a factor by stage times a factor by group. */

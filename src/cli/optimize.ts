@@ -13,6 +13,7 @@ import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
 import { standardOps } from '../ops/index.js';
 import { threadRuntime } from '../runtime/threads.js';
+import { writeReport } from '../report/run.js';
 import { packageVersion } from './version.js';
 import { jsonOption, openModel, wholeNumber } from './options.js';
 
@@ -91,6 +92,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       console.log(dryRun(args, ignore));
       return;
     }
+    const started = performance.now();
     const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
     const interrupt = new AbortController();
     const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; continue with --resume'));
@@ -129,6 +131,13 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       const show = progress(args.json, timeMs);
       let step = await run.next();
       for (; step.done !== true; step = await run.next()) show(step.value);
+      await writeReport(step.value.out, {
+        table: standardOps,
+        original: args.model,
+        volatile: [
+          `took ${clock(performance.now() - started)}, Node ${process.version}, ${availableParallelism()} cores`,
+        ],
+      });
       const picked = args.pick === undefined ? undefined : pick(args.pick, step.value.out, step.value.front);
       console.log(args.json ? JSON.stringify(step.value.front, undefined, 2) : summary(step.value));
       if (picked !== undefined && !args.json) console.log(`picked ${picked.from} as ${picked.file}`);

@@ -91,7 +91,8 @@ export function startWalk(
         const segment = segmentOf(model, nodes, inputs, first ?? new Map<string, RuntimeTensor>(), outputs);
         const session = await runtime.load(segment, { label: 'a part of the network' });
         try {
-          const names = segment.graph.inputs.map((v) => v.name);
+          // up to IR 3 initializers stand among the inputs too
+          const names = segment.graph.inputs.map((v) => v.name).filter((n) => !segment.graph.initializers.has(n));
           await inOrder(
             held.length,
             runtime.concurrency,
