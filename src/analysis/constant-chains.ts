@@ -58,8 +58,9 @@ export function shareConstants(model: Model, shapes: Shapes, engine: Engine): vo
       if (places < total) own.forEach((c) => engine.freezeFor(c.labels, `"${name}" is also used elsewhere`));
       else if (places < own.length) own.forEach((c) => engine.freezeFor(c.labels, `"${name}" is used in several ways`));
       else {
-        const lines = own.map((c) => lineOf(c, engine));
-        for (const line of lines.slice(1)) engine.tie(lines[0]!, line);
+        const dims = concreteShape(shapes, name) ?? [];
+        const views = own.map((c) => ownView(c, dims, engine));
+        for (const view of views.slice(1)) engine.tie(views[0]!, view);
       }
     }
     return list;
@@ -93,18 +94,18 @@ export function shareConstants(model: Model, shapes: Shapes, engine: Engine): vo
   }
 }
 
-/** The labels of a cut as one line of views comparable between uses: a vector when they change along the cut axis only. */
-function lineOf(cut: Cut, engine: Engine): Labels {
+/** The labels of a cut in the constant's own shape. Several labels that one position meets have to go together. */
+function ownView(cut: Cut, dims: readonly number[], engine: Engine): Labels {
   let l = cut.labels;
-  const n = l.shape[cut.labelAxis]!;
+  const lead = l.shape.length - dims.length;
   for (let k = 0; k < l.shape.length; k++) {
-    if (k === cut.labelAxis || l.strides[k] === 0) continue;
-    // several labels per position: they have to go together
+    const d = k < lead ? 1 : dims[k - lead]!;
+    if (l.shape[k] === d) continue;
     const first = flat(l, k, l.shape[k]!);
-    forEachPair(first, l, (a, b) => engine.atoms.tie(a, b, 'shared weight'));
-    l = first;
+    if (l.strides[k] !== 0) forEachPair(first, l, (a, b) => engine.atoms.tie(a, b, 'shared weight'));
+    l = flat(first, k, d);
   }
-  return { shape: [n], strides: [l.strides[cut.labelAxis]!], offset: l.offset, atoms: l.atoms };
+  return { ...l, shape: l.shape.slice(lead), strides: l.strides.slice(lead) };
 }
 
 /** Registers the cuts of the node's inputs that give this cut of its output; false when the operator has no way back. */

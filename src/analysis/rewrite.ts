@@ -12,10 +12,11 @@ import {
 import { sliceTensor, type Keep } from '../ir/slice.js';
 import { DataType, int64Tensor, readNumbers, type Tensor } from '../ir/tensor.js';
 import { allNames, freshName, removeDead } from '../ir/walk.js';
-import type { NodePatch, PartialValue } from '../ops/op.js';
+import type { NodePatch } from '../ops/op.js';
 import type { Analysis } from './analyse.js';
 import type { Fate } from './fate.js';
 import { constantOfNode } from './scope.js';
+import type { ShapeChains } from './shape-chains.js';
 
 type Wanted = readonly (number | undefined)[];
 
@@ -28,7 +29,7 @@ export class Rewriter {
   private readonly prelude: Node[] = [];
   private readonly operands = new Map<number, Map<number, Wanted>>();
   private names: Set<string> | undefined;
-  private computed: ReadonlyMap<string, PartialValue> | undefined;
+  private computed: ReturnType<ShapeChains['values']> | undefined;
   private replacedComputed = false;
 
   constructor(analysis: Analysis, fate: Fate) {
@@ -146,13 +147,15 @@ export class Rewriter {
       return;
     }
     this.computed ??= this.analysis.shapeChains.values(this.fate);
-    const value = this.computed.get(name);
-    const elems = value?.elems;
-    const right = wanted.length === elems?.length && wanted.every((w, k) => w === undefined || w === elems[k]);
-    if (right) return;
-    const merged = wanted.map((w, k) => w ?? elems?.[k]);
+    const open = this.computed.open.get(name);
+    const bound = this.computed.bound.get(name)?.elems;
+    if (open === undefined && bound === undefined) return; // depends on data: nothing is known to be wrong
+    const is = wanted.map((_, k) => open?.elems[k] ?? bound?.[k]);
+    const right = wanted.every((w, k) => w === undefined || is[k] === undefined || w === is[k]);
+    if (right && wanted.length === (open?.elems ?? bound)?.length) return;
+    const merged = wanted.map((w, k) => (open?.elems[k] === undefined ? undefined : (w ?? open.elems[k])));
     if (merged.every((w) => w !== undefined)) {
-      const dims = value?.dims.length === 0 ? [] : [merged.length];
+      const dims = open?.dims.length === 0 ? [] : [merged.length];
       const type = this.analysis.shapes.types.get(name);
       const like = { name, dataType: type?.kind === 'tensor' ? type.elemType : DataType.INT64, dims };
       this.setInput(index, i, this.addConstant(integers(like, dims, merged), name));
@@ -171,6 +174,17 @@ export class Rewriter {
         start += size;
       });
       return;
+    }
+    if (at !== undefined && maker?.opType === 'Mul') {
+      // batch x heads: the constant factor shrinks
+      const k = maker.inputs.findIndex((input) => this.constant(input) !== undefined);
+      const factor = k < 0 ? undefined : this.constant(maker.inputs[k]!);
+      const was = factor === undefined ? undefined : readNumbers(factor)[0];
+      const now = was === undefined || is[0] === undefined ? NaN : (was * (wanted[0] ?? is[0])) / is[0];
+      if (wanted.length === 1 && Number.isInteger(now)) {
+        this.makeValue(at, k, maker.inputs[k]!, [now]);
+        return;
+      }
     }
     if (at !== undefined && maker !== undefined && THROUGH.has(maker.opType)) {
       this.makeValue(at, 0, maker.inputs[0]!, wanted);

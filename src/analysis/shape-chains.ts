@@ -1,44 +1,56 @@
 // Shape operands that a network computes (Shape -> Gather -> Concat -> Reshape): what they will be after a cut, by running
 // inference over just those nodes, so that only what comes out wrong is replaced.
-import type { Graph, Model, Node, ValueInfo, ValueType } from '../ir/graph.js';
+import type { Dim, Graph, Model, Node, ValueInfo, ValueType } from '../ir/graph.js';
 import { usedNames } from '../ir/walk.js';
 import type { OpTable, PartialValue } from '../ops/op.js';
 import type { Fate } from './fate.js';
 import type { ChannelPlan } from './plan.js';
 import { inferShapes, type Shapes } from './shapes.js';
 
+type Values = ReadonlyMap<string, PartialValue>;
+
 export interface ShapeChains {
-  /** Contents of the computed operands once the dead channels are gone; elements that depend on the batch are unknown. */
-  values(fate: Fate): ReadonlyMap<string, PartialValue>;
+  /**
+   * Contents of the computed operands once the dead channels are gone. `open`: elements that depend on the batch are unknown;
+   * `bound`: with the dynamic dims of the analysis.
+   */
+  values(fate: Fate): { readonly open: Values; readonly bound: Values };
 }
 
 export function shapeChains(
   model: Model,
   table: OpTable,
+  bound: Shapes,
   open: Shapes,
   plan: ChannelPlan,
   producers: ReadonlyMap<string, number>,
 ): ShapeChains {
   let chain: Chain | undefined;
+  const evaluate = (found: Chain, shapes: Shapes, fate: Fate): Values => {
+    const types = new Map<string, ValueType>();
+    let changed = false;
+    for (const name of found.measured) {
+      const type = shapes.types.get(name);
+      if (type === undefined) continue;
+      const placed = plan.values.get(name);
+      const keep = placed === undefined ? undefined : fate.keep(placed.line);
+      if (placed === undefined || keep === undefined || type.kind !== 'tensor' || type.shape === undefined) {
+        types.set(name, type);
+        continue;
+      }
+      changed = true;
+      // heads folded into the batch: a dim that is unknown stays unknown
+      const cut = (d: Dim, k: number): Dim => (k === placed.axis && typeof d === 'number' ? keep.length : d);
+      types.set(name, { ...type, shape: type.shape.map(cut) });
+    }
+    if (!changed) return shapes.values;
+    return inferShapes({ graph: found.graph, opsets: model.opsets }, table, { types }).values;
+  };
   return {
     values(fate) {
       chain ??= chainOf(model.graph, plan, producers);
-      const types = new Map<string, ValueType>();
-      let changed = false;
-      for (const name of chain.measured) {
-        const type = open.types.get(name);
-        if (type === undefined) continue;
-        const placed = plan.values.get(name);
-        const keep = placed === undefined ? undefined : fate.keep(placed.line);
-        if (placed === undefined || keep === undefined || type.kind !== 'tensor' || type.shape === undefined) {
-          types.set(name, type);
-          continue;
-        }
-        changed = true;
-        types.set(name, { ...type, shape: type.shape.map((d, k) => (k === placed.axis ? keep.length : d)) });
-      }
-      if (!changed) return open.values;
-      return inferShapes({ graph: chain.graph, opsets: model.opsets }, table, { types }).values;
+      const first = evaluate(chain, bound, fate);
+      return { bound: first, open: open === bound ? first : evaluate(chain, open, fate) };
     },
   };
 }

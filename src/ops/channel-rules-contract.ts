@@ -11,7 +11,14 @@ export function convolution(transposed = false): ChannelRule {
     const weight = c.inputShape(1);
     const group = attrInt(c.node, 'group', 1);
     let x = c.labels(0);
-    for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+    if (x.shape.some((_, k) => k !== 1 && c.varies(x, k))) {
+      const passed = alongPositions(c, x, weight, shape, transposed);
+      if (passed !== undefined) {
+        c.output(0, passed);
+        return;
+      }
+      for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+    }
     const inputs = c.along(x, 1);
     const channels = inputs.length;
     const outputs = shape[1]!;
@@ -48,6 +55,33 @@ export function convolution(transposed = false): ChannelRule {
     c.cut(2, c.spread(made, 0, [outputs]), 'along');
     c.output(0, c.spread(made, 1, shape));
   };
+}
+
+/**
+ * Channels that lie along positions (heads folded into the batch, tokens as the channels of a 1 x 1 kernel): they pass through, as
+ * rows do in a matrix product. Undefined where the kernel mixes positions, or where new exact channels are worth more.
+ */
+function alongPositions(
+  c: ChannelContext,
+  labels: Labels,
+  weight: readonly number[],
+  shape: readonly number[],
+  transposed: boolean,
+): Labels | undefined {
+  let x = labels;
+  const axes = [...x.shape.keys()].filter((k) => k !== 1 && c.varies(x, k));
+  const mixing = axes.filter((k) => k > 1 && !(weight[k] === 1 && shape[k] === x.shape[k]));
+  const square = weight[0] === weight[1];
+  if (c.isInexact(x) && !square && shape[1]! > 1) return undefined;
+  if (mixing.length > 0) {
+    // a kernel over channels (efficient channel attention): one channel in and out, as long as before
+    const k = mixing[0]!;
+    const plain = axes.length === 1 && shape[1] === 1 && x.shape[1] === 1 && shape[k] === x.shape[k];
+    if (!plain || transposed) return undefined;
+    c.inexact(x, 'a kernel over neighbouring channels');
+  }
+  x = c.whole(x, 1, 'channels along two axes');
+  return { ...flat(x, 1, shape[1]!), shape };
 }
 
 function tiePositions(c: ChannelContext, atoms: Int32Array, period: number): void {
@@ -115,7 +149,7 @@ export function contract(c: ChannelContext, left: Side, right: Side): Labels {
       c.consume(side.i, c.labels(side.i));
       c.cut(weight.i, unswap(c.spread(c.along(x, sumX), sumW, w.shape), weight), 'in');
       x = noLabels(x.shape);
-    } else if (others(x) && c.isInexact(x) && !batchVaries(c, x)) {
+    } else if (others(x) && c.isInexact(x) && !batchVaries(c, x) && w.shape[freeW] !== w.shape[sumW]) {
       // new exact channels are worth more than passing on inexact ones
       c.freeze(x, 'another axis makes channels here');
       x = noLabels(x.shape);

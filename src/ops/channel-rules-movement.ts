@@ -28,12 +28,12 @@ export const reshaped: ChannelRule = (c) => {
   });
 };
 
-/** Targets as data: what copies (0), infers (-1) or depends on the batch (unknown) stays as it is. */
+/** Targets as data: what copies (0) or infers (-1) stays as it is. */
 function targetOf(
   target: readonly (number | undefined)[] | undefined,
   dims: readonly number[],
 ): (number | undefined)[] {
-  return dims.map((d, k) => ((target?.[k] ?? 0) <= 0 ? undefined : d));
+  return dims.map((d, k) => ((target?.[k] ?? 1) <= 0 ? undefined : d));
 }
 
 export const transposed: ChannelRule = (c) => {

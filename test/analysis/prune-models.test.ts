@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { pruneModel } from '../../src/analysis/cut.js';
+import { groupReport } from '../../src/analysis/group-report.js';
 import { readModel } from '../../src/onnx/read.js';
 import { createRng } from '../../src/rng.js';
 import { describeShared, sharedPath } from '../shared.js';
@@ -31,5 +33,32 @@ describeShared('pruned equals masked', ['models'], () => {
     expect(groups.length).toBe(30);
     expect(groups.filter((g) => g.id.endsWith('conv1.weight:0') && g.id !== 'conv1.weight:0').length).toBe(27);
     expect(frozen).toEqual([{ name: 'linear.weight', channels: 10, reason: 'graph output "logits"' }]);
+  });
+});
+
+describeShared('the report of groups', ['models'], () => {
+  test('ResNet-20: shares of the MACs, and why the classes stay', () => {
+    const report = groupReport(analysed(readModel(sharedPath('models', 'cifar10-resnet20.onnx'))));
+    const inner = report.groups.find((g) => g.id === 'layer1.0.conv1.weight:0');
+    // two 3 x 3 layers of 16 channels at 32 x 32: 2 x 16 x 16 x 9 x 1024 MACs, one sixteenth of it a channel
+    expect(inner).toMatchObject({ units: 16, channelsPerUnit: 1, macs: 4_718_592, unitMacs: 294_912 });
+    expect(inner?.members.map((m) => `${m.tensor}:${m.axis} ${m.role}`)).toEqual([
+      'layer1.0.conv1.weight:0 out',
+      'layer1.0.bn1.weight:0 along',
+      'layer1.0.bn1.bias:0 along',
+      'layer1.0.bn1.running_mean:0 along',
+      'layer1.0.bn1.running_var:0 along',
+      'layer1.0.conv2.weight:1 in',
+    ]);
+    expect(report.prunable).toBe(1);
+    expect(report.frozen).toEqual([{ reason: 'graph output "logits"', channels: 10, names: ['linear.weight'] }]);
+  });
+
+  test('a unit that does not exist, a group that does not exist, and a layer without channels are refused', () => {
+    const analysis = analysed(readModel(sharedPath('models', 'mnist-cntk.onnx')));
+    const id = analysis.groups.groups[0]!.id;
+    expect(() => pruneModel(analysis, new Map([['nothing:0', [0]]]))).toThrow('is not a channel group');
+    expect(() => pruneModel(analysis, new Map([[id, [99]]]))).toThrow('there is no unit 99');
+    expect(() => pruneModel(analysis, new Map([[id, [0, 1, 2, 3, 4, 5, 6, 7]]]))).toThrow('leave one unit alive');
   });
 });

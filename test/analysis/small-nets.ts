@@ -212,6 +212,16 @@ export const convolutional: readonly Net[] = [
     },
   },
   {
+    name: 'heads folded into the batch before a depthwise Conv',
+    groups: 1,
+    build: (d) => {
+      const [h, s] = [3, 4];
+      const x = d.g.op('Reshape', [d.conv(d.image(3), 3, h * s), d.g.ints([-1, s, 6, 6])]);
+      const y = d.g.op('Reshape', [d.conv(x, s, s, 3, { group: s }), d.g.ints([-1, h * s, 6, 6])]);
+      return head(d, y, h * s);
+    },
+  },
+  {
     name: 'GroupNormalization',
     opset: 21,
     groups: 1,

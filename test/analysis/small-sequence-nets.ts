@@ -99,6 +99,48 @@ export const sequential: readonly Net[] = [
     },
   },
   {
+    name: 'heads folded into a dynamic batch',
+    groups: 1,
+    build: (d) => {
+      const [h, s] = [4, 2];
+      const x = tokens(d);
+      const batch = d.g.op('Gather', [d.g.op('Shape', [x]), d.g.ints(0)]);
+      const folded = d.g.op('Unsqueeze', [d.g.op('Mul', [batch, d.g.ints(h)]), d.g.ints([0])]);
+      const target = d.g.op('Concat', [folded, d.g.ints([5]), d.g.ints([s])], { axis: 0 });
+      const fold = (y: string): string => d.g.op('Reshape', [heads(d, y, h, s), target]);
+      const q = fold(linear(d, x, 6, h * s));
+      const k = d.g.op('Transpose', [fold(linear(d, x, 6, h * s))], { perm: [0, 2, 1] });
+      const mixed = d.g.op('MatMul', [d.g.op('Softmax', [d.g.op('MatMul', [q, k])]), fold(linear(d, x, 6, h * s))]);
+      const back = d.g.op('Concat', [d.g.op('Unsqueeze', [batch, d.g.ints([0])]), d.g.ints([h, 5, s])], { axis: 0 });
+      const apart = d.g.op('Transpose', [d.g.op('Reshape', [mixed, back])], { perm: [0, 2, 1, 3] });
+      return linear(d, d.g.op('Reshape', [apart, d.g.ints([0, 0, -1])]), h * s, 3);
+    },
+  },
+  {
+    name: 'rotary position by tables shared between q and k',
+    groups: 1,
+    build: (d) => {
+      const [h, s] = [3, 4];
+      const x = tokens(d);
+      const [cos, sin] = [d.w(h, 5, s), d.w(h, 5, s)];
+      const big = (y: string): string => d.g.op('Mul', [y, d.w(1, 1, 5, 1)]);
+      const rotate = (y: string): string => {
+        const [a, b] = d.g.ops('Split', [y, d.g.ints([s / 2, s / 2])], 2, { axis: -1 });
+        const turned = d.g.op('Concat', [d.g.op('Neg', [b!]), a!], { axis: -1 });
+        return d.g.op('Add', [d.g.op('Mul', [y, cos]), d.g.op('Mul', [turned, sin])]);
+      };
+      const q = rotate(big(heads(d, linear(d, x, 6, h * s), h, s)));
+      const k = rotate(heads(d, linear(d, x, 6, h * s), h, s));
+      return attend(
+        d,
+        q,
+        d.g.op('Transpose', [k], { perm: [0, 1, 3, 2] }),
+        heads(d, linear(d, x, 6, h * s), h, s),
+        h * s,
+      );
+    },
+  },
+  {
     name: 'grouped-query attention',
     groups: 1,
     build: (d) => {
