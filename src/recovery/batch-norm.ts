@@ -8,6 +8,7 @@ import { indexGraph } from '../ir/walk.js';
 import { floatsOf, type Runtime, type RuntimeTensor } from '../runtime/runtime.js';
 import { withConstants } from './constants.js';
 import { addBiases, constantReader, readLayer, writeLayer, type Layer } from './layers.js';
+import { asFloat } from './moments.js';
 import { channelAxis, findTargets, type RefitTarget } from './targets.js';
 import { inOrder, startWalk, type Feeds } from './walk.js';
 
@@ -169,7 +170,7 @@ async function statistics(
       runtime.concurrency,
       async (b) => {
         const now = value(b);
-        const out = await session.run(new Map([['x', { ...now, dataType: DataType.FLOAT, data: floatsOf(now) }]]));
+        const out = await session.run(new Map([['x', asFloat(now)]]));
         return {
           count: now.dims.reduce((a, d) => a * d, 1) / channels,
           mean: floatsOf(out.get('mean')!),

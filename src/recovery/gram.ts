@@ -4,7 +4,7 @@ import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
 import type { Runtime } from '../runtime/runtime.js';
 import type { Layer } from './layers.js';
-import { covariance, drawPositions, inputMoments, type RawSums } from './moments.js';
+import { asFloat, covariance, drawPositions, inputMoments, type RawSums } from './moments.js';
 import { inOrder, startWalk, type Feeds } from './walk.js';
 
 /**
@@ -66,7 +66,7 @@ export async function* collectGrams(
           const drawn = drawPositions(layer, node, x.dims, positions, rng.fork(`${layer.output}/${b}`));
           return program.run(
             new Map([
-              ['x', x],
+              ['x', asFloat(x)],
               ['xi', drawn.input],
             ]),
           );

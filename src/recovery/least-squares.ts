@@ -7,6 +7,7 @@ import { floatData, type Runtime, type RuntimeTensor } from '../runtime/runtime.
 import { withConstants } from './constants.js';
 import { addBiases, constantReader, readLayer, writeLayer, windowsOf, type Affine } from './layers.js';
 import {
+  asFloat,
   drawPositions,
   fitMoments,
   programWeights,
@@ -131,12 +132,13 @@ async function refitLayer(
     const input = current.value(b, layer.input);
     const drawn = drawPositions(layer, node, input.dims, settings.positions, rng.fork(`${layer.output}/${b}`));
     const own = new Map([
-      ['x', input],
+      ['x', asFloat(input)],
       ['xi', drawn.input],
-      ['y', originals.value(b, layer.output)],
+      ['y', asFloat(originals.value(b, layer.output))],
       ['yi', drawn.output],
     ]);
-    if (other !== undefined) own.set('other', originals.value(b, other)).set('otherPruned', current.value(b, other));
+    if (other !== undefined)
+      own.set('other', asFloat(originals.value(b, other))).set('otherPruned', asFloat(current.value(b, other)));
     return own;
   });
   const under = (affine: Affine): readonly Feeds[] => {

@@ -176,6 +176,11 @@ export function programWeights(layer: Layer, weights: Float64Array): RuntimeTens
   return floatData(group === 1 ? [columns, outputs] : [group, columns, perGroup], data);
 }
 
+/** A value in the number format of the programs. */
+export function asFloat(t: RuntimeTensor): RuntimeTensor {
+  return t.dataType === DataType.FLOAT ? t : floatData(t.dims, floatsOf(t));
+}
+
 /** Covariance of the columns of one group; with `centred` false plain second moments (layers without a constant term). */
 export function covariance(m: Moments, group: number, columns: number, centred: boolean): Float64Array {
   const at = group * columns * columns;
