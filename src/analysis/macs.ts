@@ -52,6 +52,15 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
       shares.push({ node: i, macs: entry.macs, lines });
       return;
     }
+    if (node.opType === 'Attention') {
+      // the projection inside com.microsoft's Attention goes with its weight, scores and sums with the heads
+      const [batch = 1, length = 1] = entry.outputShape ?? [];
+      const projection = elementCount(concreteShape(shapes, node.inputs[1]!) ?? []) * batch * length;
+      const out = plan.values.get(node.outputs[0] ?? '');
+      shares.push({ node: i, macs: projection, lines: cuts.map((c) => c.line) });
+      shares.push({ node: i, macs: entry.macs - projection, lines: out === undefined ? [] : [out.line] });
+      return;
+    }
     const weights = recurrent ? [1, 2] : [cuts[0]!.input];
     const sizes = weights.map((k) => elementCount(concreteShape(shapes, node.inputs[k]!) ?? []));
     const total = sizes.reduce((a, b) => a + b, 0);

@@ -6,56 +6,62 @@ import type { ChannelContext, ChannelRule, Labels } from './op.js';
 
 /** Conv: weight [M, C/group, ...]. ConvTranspose: weight [C, M/group, ...]. */
 export function convolution(transposed = false): ChannelRule {
-  return (c) => {
-    const shape = c.outputShape(0);
-    const weight = c.inputShape(1);
-    const group = attrInt(c.node, 'group', 1);
-    let x = c.labels(0);
-    if (x.shape.some((_, k) => k !== 1 && c.varies(x, k))) {
-      const passed = alongPositions(c, x, weight, shape, transposed);
-      if (passed !== undefined) {
-        c.output(0, passed);
-        return;
-      }
-      for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
-    }
-    const inputs = c.along(x, 1);
-    const channels = inputs.length;
-    const outputs = shape[1]!;
-    const [inAxis, outAxis] = transposed ? [0, 1] : [1, 0];
-    let made: Int32Array;
-    if (group === channels && group > 1) {
-      // depthwise: each input channel makes its own outputs, labels pass through
-      const multiplier = outputs / group;
-      made = Int32Array.from({ length: outputs }, (_, i) => inputs[Math.floor(i / multiplier)]!);
-      const axis = transposed ? made.filter((_, i) => i % multiplier === 0) : made;
-      c.cut(1, c.spread(axis, 0, weight), 'along');
-      recountGroup(c, c.spread(inputs, 0, [channels]));
-    } else if (group > 1) {
-      // every group keeps as many channels: position j lives in all groups or in none
-      const perIn = channels / group;
-      const perOut = outputs / group;
-      tiePositions(c, inputs, perIn);
-      c.consume(0, x);
-      const fresh = c.fresh(perOut);
-      made = Int32Array.from({ length: outputs }, (_, i) => fresh[i % perOut]!);
-      if (transposed) {
-        c.cut(1, c.spread(inputs, 0, weight), 'in');
-        c.cut(1, c.spread(fresh, 1, weight), 'out');
-      } else {
-        c.cut(1, c.spread(inputs.subarray(0, perIn), 1, weight), 'in');
-        c.cut(1, c.spread(made, 0, weight), 'out');
-      }
-    } else {
-      c.consume(0, x);
-      c.cut(1, c.spread(inputs, inAxis, weight), 'in');
-      made = c.fresh(outputs);
-      c.cut(1, c.spread(made, outAxis, weight), 'out');
-    }
-    c.cut(2, c.spread(made, 0, [outputs]), 'along');
-    c.output(0, c.spread(made, 1, shape));
-  };
+  return (c) => c.output(0, convolve(c, transposed));
 }
+
+function convolve(c: ChannelContext, transposed: boolean): Labels {
+  const shape = c.outputShape(0);
+  const weight = c.inputShape(1);
+  const group = attrInt(c.node, 'group', 1);
+  let x = c.labels(0);
+  if (x.shape.some((_, k) => k !== 1 && c.varies(x, k))) {
+    const passed = alongPositions(c, x, weight, shape, transposed);
+    if (passed !== undefined) return passed;
+    for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+  }
+  const inputs = c.along(x, 1);
+  const channels = inputs.length;
+  const outputs = shape[1]!;
+  const [inAxis, outAxis] = transposed ? [0, 1] : [1, 0];
+  let made: Int32Array;
+  if (group === channels && group > 1) {
+    // depthwise: each input channel makes its own outputs, labels pass through
+    const multiplier = outputs / group;
+    made = Int32Array.from({ length: outputs }, (_, i) => inputs[Math.floor(i / multiplier)]!);
+    const axis = transposed ? made.filter((_, i) => i % multiplier === 0) : made;
+    c.cut(1, c.spread(axis, 0, weight), 'along');
+    recountGroup(c, c.spread(inputs, 0, [channels]));
+  } else if (group > 1) {
+    // every group keeps as many channels: position j lives in all groups or in none
+    const perIn = channels / group;
+    const perOut = outputs / group;
+    tiePositions(c, inputs, perIn);
+    c.consume(0, x);
+    const fresh = c.fresh(perOut);
+    made = Int32Array.from({ length: outputs }, (_, i) => fresh[i % perOut]!);
+    if (transposed) {
+      c.cut(1, c.spread(inputs, 0, weight), 'in');
+      c.cut(1, c.spread(fresh, 1, weight), 'out');
+    } else {
+      c.cut(1, c.spread(inputs.subarray(0, perIn), 1, weight), 'in');
+      c.cut(1, c.spread(made, 0, weight), 'out');
+    }
+  } else {
+    c.consume(0, x);
+    c.cut(1, c.spread(inputs, inAxis, weight), 'in');
+    made = c.fresh(outputs);
+    c.cut(1, c.spread(made, outAxis, weight), 'out');
+  }
+  c.cut(2, c.spread(made, 0, [outputs]), 'along');
+  return c.spread(made, 1, shape);
+}
+
+/** com.microsoft FusedConv: an activation and maybe a sum with input 3. */
+export const fusedConvolution: ChannelRule = (c) => {
+  const shape = c.outputShape(0);
+  const made = operand(convolve(c, false), shape);
+  c.output(0, merge(c, c.present(3) ? [made, operand(c.labels(3), shape)] : [made]));
+};
 
 /**
  * Channels that lie along positions (heads folded into the batch, tokens as the channels of a 1 x 1 kernel): they pass through, as
@@ -106,6 +112,16 @@ export const gemm: ChannelRule = (c) => {
 
 export const matMul: ChannelRule = (c) => {
   c.output(0, contract(c, { i: 0, swap: false }, { i: 1, swap: false }));
+};
+
+/** com.microsoft FusedMatMul: either side transposed by attribute. */
+export const fusedMatMul: ChannelRule = (c) => {
+  const flag = (name: string): boolean => attrInt(c.node, name, 0) !== 0;
+  if (flag('transBatchA') || flag('transBatchB')) {
+    for (const i of [0, 1]) c.freeze(c.labels(i), 'batch axes transposed');
+    return;
+  }
+  c.output(0, contract(c, { i: 0, swap: flag('transA') }, { i: 1, swap: flag('transB') }));
 };
 
 interface Side {

@@ -382,5 +382,21 @@ export const spaceToDepth: ChannelRule = (c) => {
   );
 };
 
+/** GridSample, RoiAlign: channels (axis 1) are read at places that further operands name. */
+export const sampled: ChannelRule = (c) => {
+  let x = c.labels(0);
+  for (let i = 1; i < c.arity; i++) if (c.present(i)) c.freeze(c.labels(i), 'used as places');
+  for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+  if (!isBlank(x)) c.output(0, c.spread(c.along(x, 1), 1, c.outputShape(0)));
+};
+
+/** CumSum along an axis given as data. */
+export const cumulated: ChannelRule = (c) => {
+  const x = c.labels(0);
+  const axis = c.value(1)?.elems[0];
+  if (axis === undefined) c.freeze(x, 'CumSum along an unknown axis');
+  else c.output(0, c.whole(x, normal(axis, x.shape.length), 'CumSum over channels'));
+};
+
 /** Shape, Size: numbers about a value, recomputed by the pruned graph itself. */
 export const shapeOnly: ChannelRule = () => {};

@@ -1,13 +1,16 @@
-// Which channel rule each operator has. Operators that are missing here freeze what they touch.
-import { convolution, gemm, matMul, recurrent } from './channel-rules-contract.js';
+// Which channel rule each operator has (`domain:Operator` outside ai.onnx). Operators that are missing freeze what they touch.
+import { multiHeadAttention, packedAttention, standardAttention } from './channel-rules-attention.js';
+import { convolution, fusedConvolution, fusedMatMul, gemm, matMul, recurrent } from './channel-rules-contract.js';
 import {
   concatenated,
+  cumulated,
   depthToSpace,
   expanded,
   gathered,
   padded,
   reshaped,
   resized,
+  sampled,
   shapeOnly,
   sliced,
   spaceToDepth,
@@ -30,6 +33,7 @@ import {
 } from './channel-rules.js';
 import type { ChannelRule } from './op.js';
 
+const microsoft = 'com.microsoft:';
 const passing =
   'Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish ' +
   'Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt ' +
@@ -79,6 +83,17 @@ export const channelRules: ReadonlyMap<string, ChannelRule> = new Map<string, Ch
   ['DepthToSpace', depthToSpace],
   ['SpaceToDepth', spaceToDepth],
   ...each('Shape Size', shapeOnly),
+  ...each('GridSample RoiAlign', sampled),
+  ['CumSum', cumulated],
+  ['Attention', standardAttention],
+  ['SimplifiedLayerNormalization', layerNorm([1])],
+  ...each(`${microsoft}Gelu ${microsoft}QuickGelu`, pass),
+  ...each(`${microsoft}FastGelu ${microsoft}BiasGelu`, elementwise),
+  [`${microsoft}FusedConv`, fusedConvolution],
+  [`${microsoft}FusedGemm`, gemm],
+  [`${microsoft}FusedMatMul`, fusedMatMul],
+  [`${microsoft}MultiHeadAttention`, multiHeadAttention],
+  [`${microsoft}Attention`, packedAttention],
 ]);
 
 function each(names: string, rule: ChannelRule): [string, ChannelRule][] {

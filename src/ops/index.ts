@@ -54,9 +54,9 @@ const families: readonly OpDef[] = [
 ];
 
 export const operators: readonly OpDef[] = families.map((def) => {
-  if ((def.domain ?? '') !== '') return def;
-  const gradient = gradientRules.get(def.opType);
-  const channels = channelRules.get(def.opType);
+  const plain = (def.domain ?? '') === '';
+  const gradient = plain ? gradientRules.get(def.opType) : undefined;
+  const channels = channelRules.get(plain ? def.opType : `${def.domain}:${def.opType}`);
   return { ...def, ...(gradient === undefined ? {} : { gradient }), ...(channels === undefined ? {} : { channels }) };
 });
 

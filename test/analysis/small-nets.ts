@@ -32,7 +32,8 @@ export interface Net {
 }
 
 export function buildNet(net: Net, rng: Rng): Model {
-  const g = graphBuilder({ opset: net.opset ?? 17, irVersion: net.ir ?? 8 });
+  const domains = { 'com.microsoft': 1 };
+  const g = graphBuilder({ opset: net.opset ?? 17, irVersion: net.ir ?? 8, domains });
   const values = (dims: readonly number[], make: () => number): Float32Array =>
     Float32Array.from({ length: dims.reduce((a, b) => a * b, 1) }, make);
   const d: Draw = {
@@ -219,6 +220,23 @@ export const convolutional: readonly Net[] = [
       const x = d.g.op('Reshape', [d.conv(d.image(3), 3, h * s), d.g.ints([-1, s, 6, 6])]);
       const y = d.g.op('Reshape', [d.conv(x, s, s, 3, { group: s }), d.g.ints([-1, h * s, 6, 6])]);
       return head(d, y, h * s);
+    },
+  },
+  {
+    name: 'FusedConv with a sum, GridSample, CumSum',
+    groups: 2,
+    build: (d) => {
+      const [a, b] = [d.width(), d.width()];
+      const x = d.conv(d.image(3), 3, a);
+      const y = d.g.op(
+        'FusedConv',
+        [x, d.w(a, a, 1, 1), d.w(a), x],
+        { activation: 'Relu' },
+        { domain: 'com.microsoft' },
+      );
+      const grid = d.w(2, 4, 4, 2);
+      const z = d.conv(d.g.op('GridSample', [y, grid]), a, b);
+      return head(d, d.g.op('CumSum', [z, d.g.ints(3)]), b);
     },
   },
   {

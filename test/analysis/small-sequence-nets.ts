@@ -141,6 +141,39 @@ export const sequential: readonly Net[] = [
     },
   },
   {
+    name: 'the operator Attention, with grouped queries',
+    opset: 23,
+    ir: 10,
+    groups: 2,
+    build: (d) => {
+      const [h, kv, s] = [6, 3, 4];
+      const x = tokens(d);
+      const y = d.g.op('Attention', [linear(d, x, 6, h * s), linear(d, x, 6, kv * s), linear(d, x, 6, kv * s)], {
+        q_num_heads: h,
+        kv_num_heads: kv,
+      });
+      const apart = (z: string): string => heads(d, linear(d, z, 5, h * s), h, s);
+      const z = linear(d, y, h * s, 5);
+      const four = d.g.op('Attention', [apart(z), apart(z), apart(z), d.w(1, h, 5, 5)]);
+      return d.g.op('Reshape', [linear(d, d.g.op('ReduceSum', [four, d.g.ints([1])]), s, 2), d.g.ints([0, -1])]);
+    },
+  },
+  {
+    name: 'onnxruntime: MultiHeadAttention, Attention, Gelu, FusedMatMul',
+    groups: 3,
+    build: (d) => {
+      const ms = { domain: 'com.microsoft' };
+      const [h, s, m] = [3, 4, d.width()];
+      const x = tokens(d);
+      const project = (): string => d.g.op('MatMul', [x, d.w(6, h * s)]);
+      let y = d.g.op('MultiHeadAttention', [project(), project(), project(), d.w(3 * h * s)], { num_heads: h }, ms);
+      y = linear(d, y, h * s, 8);
+      y = d.g.op('Attention', [y, d.w(8, 3 * h * s), d.w(3 * h * s)], { num_heads: h }, ms);
+      y = d.g.op('Gelu', [linear(d, y, h * s, m)], {}, ms);
+      return d.g.op('FusedMatMul', [y, d.w(3, m)], { transB: 1 }, ms);
+    },
+  },
+  {
     name: 'grouped-query attention',
     groups: 1,
     build: (d) => {
