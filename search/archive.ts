@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { PareError } from '../src/errors.js';
+import type { Prediction } from '../src/predictor/predictor.js';
 import { writeWhole, type JsonLog } from './checkpoint.js';
 import type { Effort, Evaluator, Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
@@ -21,6 +22,7 @@ const archived = z.object({
   kl: z.number().optional(),
   agreement: z.number().optional(),
   relativeError: z.number().optional(),
+  predicted: z.object({ mean: z.number(), deviation: z.number() }).optional(),
 });
 
 /** A line of archive.jsonl: what a candidate is and what was measured, nothing volatile. */
@@ -29,10 +31,12 @@ export interface ArchiveRecord extends Omit<Result, 'key' | 'latencyMs'> {
   readonly macs: number;
   readonly params: number;
   readonly memoryBytes: number;
+  /** What the predictor foretold before the measurement; absent for the first ones, which it learns from. */
+  readonly predicted?: Prediction;
 }
 
 export interface Archive {
-  measure(candidates: readonly Candidate[]): Promise<readonly Result[]>;
+  measure(candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<readonly Result[]>;
   /** How many were really measured by this process. */
   fresh(): number;
 }
@@ -49,7 +53,7 @@ export function archiveOf(
   let fresh = 0;
   return {
     fresh: () => fresh,
-    async measure(candidates) {
+    async measure(candidates, predictions) {
       const open = candidates.filter((c) => !known.has(c.key));
       const results = await evaluator.evaluate(
         open.map((c) => ({ genome: c.genome, effort })),
@@ -60,7 +64,15 @@ export function archiveOf(
         const { key, latencyMs, ...result } = byKey.get(c.key)!;
         if (latencyMs !== undefined && !volatile.latencies.has(key)) volatile.latencies.set(key, latencyMs);
         known.set(key, { key, ...result });
-        return { genome: c.genome, macs: c.macs, params: c.params, memoryBytes: c.memoryBytes, ...result };
+        const predicted = predictions?.[candidates.indexOf(c)];
+        return {
+          genome: c.genome,
+          macs: c.macs,
+          params: c.params,
+          memoryBytes: c.memoryBytes,
+          ...result,
+          ...(predicted === undefined ? {} : { predicted }),
+        };
       });
       // Latencies first: a line in the archive says that the candidate needs no more measuring.
       if (open.length > 0) volatile.save();
@@ -80,8 +92,16 @@ export function parseRecord(json: unknown): ArchiveRecord {
   return archived.parse(json) as ArchiveRecord;
 }
 
-/** What may differ between equal runs: times and latencies. */
+/** Where a run found its network and its calibration data, on the machine where it ran. */
+export interface Places {
+  readonly model: string;
+  readonly data: string;
+}
+
+/** What may differ between equal runs: times, latencies and places. */
 export interface Volatile {
+  /** Of the exported files by name, and of "original". */
+  readonly fileLatencies: Map<string, number>;
   readonly latencies: Map<string, number>;
   /** Spent by earlier processes of this run. */
   readonly spentMs: number;
@@ -89,24 +109,38 @@ export interface Volatile {
   save(): void;
 }
 
-const volatileFile = z.object({ spentMs: z.number(), latencies: z.record(z.string(), z.number()) });
+const volatileFile = z.object({
+  spentMs: z.number(),
+  latencies: z.record(z.string(), z.number()),
+  fileLatencies: z.record(z.string(), z.number()).optional(),
+  places: z.object({ model: z.string(), data: z.string() }).optional(),
+});
 
-export function openVolatile(path: string): Volatile {
+/** What run.json says of them; undefined when there is none. */
+export function placesOf(path: string): Places | undefined {
+  return existsSync(path) ? volatileFile.safeParse(readJson(path)).data?.places : undefined;
+}
+
+export function openVolatile(path: string, places: Places): Volatile {
   const earlier = existsSync(path) ? volatileFile.safeParse(readJson(path)).data : undefined;
   const latencies = new Map(Object.entries(earlier?.latencies ?? {}));
+  const fileLatencies = new Map(Object.entries(earlier?.fileLatencies ?? {}));
   const spentMs = earlier?.spentMs ?? 0;
   let own = 0;
   return {
     latencies,
+    fileLatencies,
     spentMs,
     touch: (ms) => {
       own = ms;
     },
     save: () =>
       writeJson(path, {
-        note: 'volatile: times and latencies of this machine',
+        note: 'volatile: places, times and latencies (ms) of this machine',
+        places,
         spentMs: Math.round(spentMs + own),
         latencies: Object.fromEntries(latencies),
+        fileLatencies: Object.fromEntries(fileLatencies),
       }),
   };
 }

@@ -30,8 +30,8 @@ export interface ExploreOptions {
   readonly seeds: readonly Genome[];
   assess(genome: Genome): Candidate;
   vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
-  /** Results in the order of the candidates. */
-  measure(candidates: readonly Candidate[]): Promise<readonly Evaluation[]>;
+  /** Results in the order of the candidates; `predictions` is what was foretold of them, when anything was. */
+  measure(candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<readonly Evaluation[]>;
   readonly predictor: Predictor;
   readonly constraints: Constraints;
   readonly rng: Rng;
@@ -72,8 +72,8 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
     scored,
   });
 
-  const measure = async (candidates: readonly Candidate[]): Promise<void> => {
-    const results = await options.measure(candidates);
+  const measure = async (candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<void> => {
+    const results = await options.measure(candidates, predictions);
     candidates.forEach((c, i) => {
       seen.add(c.key);
       const { score, latencyMs } = results[i]!;
@@ -157,7 +157,10 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
         rng: stream.fork('gain'),
       },
     );
-    await measure(chosen.map((i) => open[i]!.candidate));
+    await measure(
+      chosen.map((i) => open[i]!.candidate),
+      chosen.map((i) => open[i]!.prediction),
+    );
     yield report('measured');
   }
   await predictor.fit([base, ...measured]);

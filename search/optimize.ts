@@ -2,33 +2,28 @@
 // is written is equal for equal seeds and counts, but for run.json. Killed at any moment, `resume` gives the same front: the
 // algorithm is replayed with the archive as a cache of measurements.
 import { existsSync, mkdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import type { Knowledge } from '../src/recovery/knowledge.js';
-import { splitDataset } from '../src/data/batches.js';
+import { basename, join, resolve } from 'node:path';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
 import { PareError } from '../src/errors.js';
-import { checkData } from '../src/measure/check-data.js';
-import { evaluate, recordOutputs, safeBatch } from '../src/measure/evaluate.js';
+import { evaluate, recordOutputs } from '../src/measure/evaluate.js';
 import { measureLatency } from '../src/measure/latency.js';
-import { readModel, sha256OfFile } from '../src/onnx/read.js';
+import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createEnsemble, type Belief } from '../src/predictor/ensemble.js';
-import { learnFrom } from '../src/recovery/recover.js';
 import { createRng } from '../src/rng.js';
 import type { Runtime, Session } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
-import { inlineEvaluator, resultOf, type Effort, type RecoveryContext } from './evaluator.js';
+import { inlineEvaluator } from './evaluator.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
-import { createFitness, type Candidate, type Fitness } from './fitness.js';
-import { genomeKey, type Genome } from './genome.js';
-import { pruneChannels } from './mutations/prune-channels.js';
+import type { Candidate, Fitness } from './fitness.js';
 import type { Mutation } from './mutations/mutation.js';
-import { createReplayer, openGroups, surgeryWith, type Replayer } from './replay.js';
+import type { Replayer } from './replay.js';
 import { chooseMembers } from './members.js';
 import { createVariation, type Targets } from './variation.js';
+import { openWorkshop, type EffortPlan } from './workshop.js';
 
 export interface OptimizeOptions {
   readonly model: string;
@@ -53,20 +48,6 @@ export interface OptimizeOptions {
   readonly mutations?: readonly Mutation[];
   readonly effort?: Partial<EffortPlan>;
   readonly signal?: AbortSignal;
-}
-
-/** How many samples go where; part of a run's definition. */
-export interface EffortPlan {
-  readonly search: Effort;
-  readonly final: Effort;
-  /** Samples from which the base network is learnt: what each channel is worth. */
-  readonly learnImages: number;
-  /** Samples that score candidates during the search. */
-  readonly scoreImages: number;
-  /** Samples on which the front is measured at the end, others than those. */
-  readonly heldImages: number;
-  /** Largest number of front members. */
-  readonly members: number;
 }
 
 export interface OptimizeReport {
@@ -99,6 +80,8 @@ export interface FrontFile {
     readonly test?: Figure;
   };
   readonly belief?: Belief;
+  /** What the predictor says of each measured candidate when that one is left out; in the order of archive.jsonl. */
+  readonly leaveOneOut?: readonly number[];
   readonly candidates: readonly FrontMember[];
 }
 
@@ -107,6 +90,10 @@ export interface OptimizeResult {
   readonly front: FrontFile;
   readonly evaluations: number;
   readonly measured: readonly Measured[];
+  /** Volatile: median latency of the original and of each exported file on this machine, one thread, batch 1. */
+  readonly fileLatencies: ReadonlyMap<string, number>;
+  /** Volatile: by all processes that worked on the run. */
+  readonly spentMs: number;
 }
 
 const DEFAULT_EFFORT: EffortPlan = {
@@ -134,68 +121,34 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   const rng = createRng(seed);
   const plan: EffortPlan = { ...DEFAULT_EFFORT, ...options.effort };
 
-  const surgery = surgeryWith(table);
-  const base = surgery.analyse(readModel(options.model));
   const sourceSha256 = await sha256OfFile(options.model);
-  yield { stage: 'read', text: describeBase(base.cost.macs, base.cost.params, base.groups.groups.length) };
-
-  const session = await runtime.load(options.model);
+  const wantsLatency = options.wishes.latency !== undefined;
+  const roundTo = options.roundTo ?? (wantsLatency ? 8 : 1);
+  const workshop = yield* openWorkshop({
+    model: options.model,
+    data: options.data,
+    runtime,
+    table,
+    seed,
+    plan,
+    ignore: options.ignore ?? (() => false),
+    roundTo,
+    maxRatio: options.maxRatio ?? 1,
+    mutations: options.mutations ?? [],
+    ...(signal === undefined ? {} : { signal }),
+  });
   try {
-    const dataset = openDataset(options.data, session.inputs);
-    for (const warning of await checkData(session, dataset)) yield { stage: 'data', warning };
-    const volatile = openVolatile(join(out, 'run.json'));
-    const split = splitDataset(dataset.size, rng);
-    const order = createRng(`${seed}/score`).shuffle(split.score);
-    const scoring = ascending(order.slice(0, plan.scoreImages));
-    const rest = order.slice(plan.scoreImages, plan.scoreImages + plan.heldImages);
-    // With few samples there are none left over, and the scoring ones serve again.
-    const heldIndices = rest.length >= Math.min(500, scoring.length) ? ascending(rest) : scoring;
+    const { session, dataset, reference, evaluation, heldIndices, context, replayer, fitness, learntMs } = workshop;
     const concurrency = runtime.concurrency;
-    const reference = await recordOutputs(session, dataset, { indices: scoring, concurrency });
-    const evaluation = await evaluate(session, dataset, { indices: scoring, reference, concurrency });
-    const baseResult = resultOf('[]', evaluation);
-    const wantsLatency = options.wishes.latency !== undefined;
+    const volatile = openVolatile(join(out, 'run.json'), {
+      model: resolve(options.model),
+      data: resolve(options.data),
+    });
     if (wantsLatency && volatile.latencies.get('[]') === undefined) {
       volatile.latencies.set('[]', (await measureLatency(options.model, { rounds: 30, maxMs: 5000 })).median);
       volatile.save();
     }
-
-    const roundTo = options.roundTo ?? (wantsLatency ? 8 : 1);
-    const batch = await safeBatch(session, dataset, split.fit, 32);
-    const beforeLearning = performance.now();
-    const learning = learnFrom(
-      base,
-      { dataset, indices: split.fit, batch },
-      {
-        seed,
-        images: plan.learnImages,
-        runtime,
-        ...(signal === undefined ? {} : { signal }),
-      },
-    );
-    let lesson = await learning.next();
-    for (; lesson.done !== true; lesson = await learning.next()) {
-      const { stage, index, of } = lesson.value;
-      if (index + 1 === of)
-        yield { stage: 'learn', text: stage === 'moments' ? 'activations seen' : 'channels ranked' };
-    }
-    const knowledge: Knowledge = lesson.value;
-    const learntMs = performance.now() - beforeLearning;
-    const replayer = createReplayer(base, {
-      surgery,
-      mutations: [pruneChannels(surgery), ...(options.mutations ?? [])],
-      ignore: options.ignore ?? (() => false),
-      roundTo,
-      maxRatio: options.maxRatio ?? 1,
-      knowledge,
-    });
-    if (openGroups(base, replayer.options.ignore).length === 0) {
-      throw new PareError(
-        `${options.model}: there is no channel group to cut; \`pare groups\` says what is frozen and why`,
-      );
-    }
-    const fitness = createFitness(replayer);
-    const original = withMeasurement(fitness.assess([]), baseResult.score, volatile.latencies.get('[]'));
+    const original = withMeasurement(workshop.original, workshop.original.score, volatile.latencies.get('[]'));
     const constraints = constraintsOf(options.wishes, original);
     const targets = targetsOf(constraints, original);
     const variation = createVariation(fitness, replayer, reachable(fitness, replayer, targets));
@@ -218,7 +171,6 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const limit = options.evaluations ?? (options.timeMs === undefined ? 24 : 400);
     if (!existsSync(join(out, 'config.json'))) writeJson(join(out, 'config.json'), { ...config, evaluations: null });
 
-    const context: RecoveryContext = { replayer, runtime, dataset, fit: split.fit, batch, seed };
     const inline = inlineEvaluator({
       ...context,
       reference,
@@ -233,9 +185,9 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const search = explore({
       base: original,
       seeds: variation.seeds(20, rng.fork('seeds')),
-      assess: memo(fitness),
+      assess: workshop.assess,
       vary: (a, b, stream) => variation.vary(a, b, stream),
-      measure: (candidates) => archive.measure(candidates),
+      measure: (candidates, predictions) => archive.measure(candidates, predictions),
       predictor,
       constraints,
       rng: rng.fork('search'),
@@ -300,6 +252,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
 
     const reached = members.some((m) => m.violation === 0);
     const belief = predictor.belief();
+    // The first sample is the original.
+    const leaveOneOut = predictor.leaveOneOut()?.slice(1);
     const front: FrontFile = {
       model: basename(options.model),
       metric: originalMeasured.metric,
@@ -314,16 +268,35 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         ...(test === undefined ? {} : { test: figureOf(test.original) }),
       },
       ...(belief === undefined ? {} : { belief }),
+      ...(leaveOneOut === undefined ? {} : { leaveOneOut }),
       candidates: members,
     };
     writeJson(join(out, 'front.json'), front);
     writeJson(join(out, 'config.json'), { ...config, evaluations: measured.length });
+    const { fileLatencies } = volatile;
+    const files: readonly [string, string][] = [
+      ['original', options.model],
+      ...members.map(({ file }): [string, string] => [file, join(out, file)]),
+    ];
+    fileLatencies.clear();
+    const batch = dataset.fixedBatch ?? 1;
+    const feeds = dataset.batch(Array.from({ length: batch }, (_, i) => i % dataset.size)).inputs;
+    for (const [name, path] of files) {
+      fileLatencies.set(name, (await measureLatency(path, { rounds: 15, maxMs: 600, batch, feeds })).median);
+    }
     volatile.touch(performance.now() - started);
     volatile.save();
     yield { stage: 'written', text: out };
-    return { out, front, evaluations: measured.length, measured };
+    return {
+      out,
+      front,
+      evaluations: measured.length,
+      measured,
+      fileLatencies,
+      spentMs: volatile.spentMs + performance.now() - started,
+    };
   } finally {
-    await session.release();
+    await workshop.close();
   }
 }
 
@@ -354,21 +327,6 @@ function unreachableNote(targets: Targets, least: number): string | undefined {
   if (least <= targets.high) return undefined;
   const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
   return `the budget of ${percent(targets.high)} ${targets.kind === 'macs' ? 'MACs' : 'parameters'} is out of reach: with every group at its narrowest ${percent(least)} remain; the search goes for the best it can reach`;
-}
-
-/** Candidates are assessed once, as long as there are not too many of them. */
-function memo(fitness: Fitness): (genome: Genome) => Candidate {
-  const known = new Map<string, Candidate>();
-  return (genome) => {
-    const key = genomeKey(genome);
-    let found = known.get(key);
-    if (found === undefined) {
-      found = fitness.assess(genome);
-      known.set(key, found);
-      if (known.size > 20_000) known.delete(known.keys().next().value!);
-    }
-    return found;
-  };
 }
 
 async function openTest(
@@ -414,10 +372,6 @@ function describe(
   };
 }
 
-function describeBase(macs: number, params: number, groups: number): string {
-  return `${(macs / 1e6).toFixed(2)} M MACs, ${(params / 1e6).toFixed(3)} M parameters, ${groups} channel groups`;
-}
-
 function describeMember(m: FrontMember, original: Candidate): string {
   return `${m.file}: ${((100 * m.macs) / original.macs).toFixed(1)} % MACs, ${m.measured.metric} ${m.measured.value.toFixed(4)}`;
 }
@@ -426,8 +380,4 @@ function describeMember(m: FrontMember, original: Candidate): string {
 function withoutVolatile(constraints: Constraints): Constraints {
   const { latencyMs: _volatile, ...rest } = constraints;
   return rest;
-}
-
-function ascending(list: readonly number[]): number[] {
-  return list.toSorted((a, b) => a - b);
 }

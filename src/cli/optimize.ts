@@ -1,7 +1,7 @@
 // `pare optimize MODEL --flops 50% --data D`: the whole way from a network to a folder with a front of smaller ones. On a terminal one
 // live line; otherwise a line a generation.
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, cpus, hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { allocate } from '../../search/progressive.js';
@@ -92,7 +92,6 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       console.log(dryRun(args, ignore));
       return;
     }
-    const started = performance.now();
     const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
     const interrupt = new AbortController();
     const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; continue with --resume'));
@@ -134,9 +133,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       await writeReport(step.value.out, {
         table: standardOps,
         original: args.model,
-        volatile: [
-          `took ${clock(performance.now() - started)}, Node ${process.version}, ${availableParallelism()} cores`,
-        ],
+        volatile: volatileLines(step.value),
       });
       const picked = args.pick === undefined ? undefined : pick(args.pick, step.value.out, step.value.front);
       console.log(args.json ? JSON.stringify(step.value.front, undefined, 2) : summary(step.value));
@@ -195,6 +192,23 @@ function summary({ out, front, evaluations }: OptimizeResult): string {
     ...note,
     `${evaluations} candidates measured; everything is in ${out}`,
   ].join('\n');
+}
+
+/** What differs between machines and between equal runs. */
+function volatileLines({ spentMs, fileLatencies, front }: OptimizeResult): string[] {
+  const whole = fileLatencies.get('original');
+  const row = (name: string): string => {
+    const ms = fileLatencies.get(name);
+    if (ms === undefined || whole === undefined) return `| ${name} | - | - |`;
+    return `| ${name} | ${ms.toPrecision(3)} ms | ${(whole / ms).toFixed(2)} |`;
+  };
+  return [
+    `Took ${clock(spentMs)} on ${hostname()} (${availableParallelism()} cores, ${cpus()[0]?.model.trim() ?? 'unknown processor'}, Node ${process.version}).`,
+    '',
+    '| file | median latency, onnxruntime, 1 thread, one batch as the network takes it | times faster |',
+    '|---|---|---|',
+    ...['original', ...front.candidates.map((c) => c.file)].map(row),
+  ];
 }
 
 function points(x: number): string {

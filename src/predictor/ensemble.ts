@@ -19,6 +19,8 @@ export interface Belief {
 
 export interface EnsemblePredictor extends Predictor {
   belief(): Belief | undefined;
+  /** What it says of each sample when that one is left out, in the order of the samples. */
+  leaveOneOut(): readonly number[] | undefined;
 }
 
 interface Fitted {
@@ -27,6 +29,7 @@ interface Fitted {
   readonly ridgeShare: number;
   readonly residual: number;
   readonly belief: Belief;
+  readonly leftOut: readonly number[];
 }
 
 export function createEnsemble(rng: Rng = createRng('ensemble')): EnsemblePredictor {
@@ -42,6 +45,7 @@ export function createEnsemble(rng: Rng = createRng('ensemble')): EnsemblePredic
       return candidates.map((c) => predict(known, c));
     },
     belief: () => fitted?.belief,
+    leaveOneOut: () => fitted?.leftOut,
   };
 }
 
@@ -63,7 +67,7 @@ function fit(samples: readonly Sample[], rng: Rng): Fitted {
     meanAbsoluteError: left.reduce((sum, x, i) => sum + Math.abs(x - targets[i]!) / left.length, 0),
     ridgeShare,
   };
-  return { ridge, forest, ridgeShare, residual: Math.sqrt(meanSquare(left, targets)), belief };
+  return { ridge, forest, ridgeShare, residual: Math.sqrt(meanSquare(left, targets)), belief, leftOut: left };
 }
 
 function predict(known: Fitted, candidate: PredictorInput): Prediction {

@@ -47,10 +47,17 @@ const frontFile = z.object({
     measured: figure,
     test: figure.optional(),
   }),
+  leaveOneOut: z.array(z.number()).optional(),
   candidates: z.array(member),
 });
 
-const archived = z.object({ genome: z.array(edit), macs: z.number(), score: z.number(), value: z.number() });
+const archived = z.object({
+  genome: z.array(edit),
+  macs: z.number(),
+  score: z.number(),
+  value: z.number(),
+  predicted: z.object({ mean: z.number(), deviation: z.number() }).optional(),
+});
 
 export type FrontReport = z.infer<typeof frontFile>;
 export type FigureReport = z.infer<typeof figure>;
@@ -164,13 +171,15 @@ function frontPoints({ front, searched }: RunFiles): FrontPoint[] {
   ];
 }
 
-function predictionPairs({ front }: RunFiles): Pair[] {
-  return front.candidates.map((c) => ({
-    predicted: c.predicted.mean,
-    deviation: c.predicted.deviation,
-    measured: c.searched,
-    kind: 'front',
-  }));
+/** What was foretold before the measurement; of those the predictor learnt from first, what it says with each of them left out. */
+function predictionPairs({ front, searched }: RunFiles): Pair[] {
+  return searched.flatMap(({ score, predicted }, i): Pair[] => {
+    const left = front.leaveOneOut?.[i];
+    if (predicted !== undefined) {
+      return [{ predicted: predicted.mean, deviation: predicted.deviation, measured: score, kind: 'before measuring' }];
+    }
+    return left === undefined ? [] : [{ predicted: left, measured: score, kind: 'left out of the fit' }];
+  });
 }
 
 function layerBars(before: Cost, after: Cost): LayerBar[] {
@@ -234,7 +243,7 @@ function reportText(
     before.uncounted.length === 0 ? 'Every operator was counted.' : `Not counted: ${before.uncounted.join('; ')}.`,
     '',
     '<!-- volatile: begin -->',
-    ...volatile.map((line) => `${line}  `),
+    ...volatile,
     '<!-- volatile: end -->',
   ];
   return `${lines.join('\n')}\n`;

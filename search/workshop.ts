@@ -1,0 +1,166 @@
+// What a run works with, made once from its settings: the analysed network, the samples and which of them fit, score and are held
+// out, the knowledge of the base network, replay and fitness. `pare compare` makes the same again from a finished run's settings.
+import { splitDataset } from '../src/data/batches.js';
+import { openDataset, type Dataset } from '../src/data/dataset.js';
+import { PareError } from '../src/errors.js';
+import { checkData } from '../src/measure/check-data.js';
+import { evaluate, recordOutputs, safeBatch, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
+import { readModel } from '../src/onnx/read.js';
+import type { OpTable } from '../src/ops/op.js';
+import { learnFrom } from '../src/recovery/recover.js';
+import type { Knowledge } from '../src/recovery/knowledge.js';
+import { createRng } from '../src/rng.js';
+import type { Runtime, Session } from '../src/runtime/runtime.js';
+import { resultOf, type Effort, type RecoveryContext } from './evaluator.js';
+import { withMeasurement, type Measured } from './explore.js';
+import { createFitness, type Candidate, type Fitness } from './fitness.js';
+import { genomeKey, type Genome } from './genome.js';
+import { pruneChannels } from './mutations/prune-channels.js';
+import type { Mutation } from './mutations/mutation.js';
+import { createReplayer, openGroups, surgeryWith, type Replayer } from './replay.js';
+
+/** How many samples go where; part of a run's definition. */
+export interface EffortPlan {
+  readonly search: Effort;
+  readonly final: Effort;
+  /** Samples from which the base network is learnt: what each channel is worth. */
+  readonly learnImages: number;
+  /** Samples that score candidates during the search. */
+  readonly scoreImages: number;
+  /** Samples on which the front is measured at the end, others than those. */
+  readonly heldImages: number;
+  /** Largest number of front members. */
+  readonly members: number;
+}
+
+export interface WorkshopOptions {
+  readonly model: string;
+  readonly data: string;
+  readonly runtime: Runtime;
+  readonly table: OpTable;
+  readonly seed: string;
+  readonly plan: EffortPlan;
+  readonly ignore: (name: string) => boolean;
+  readonly roundTo: number;
+  readonly maxRatio: number;
+  /** Beside prune-channels, which is always there. */
+  readonly mutations: readonly Mutation[];
+  readonly signal?: AbortSignal;
+}
+
+export interface WorkshopReport {
+  readonly stage: 'read' | 'data' | 'learn';
+  readonly text?: string;
+  readonly warning?: string;
+}
+
+export interface Workshop {
+  readonly session: Session;
+  readonly dataset: Dataset;
+  /** The original's outputs on the samples that score candidates. */
+  readonly reference: RecordedOutputs;
+  /** What the original reaches on them. */
+  readonly evaluation: Evaluation;
+  /** Samples that neither fit nor score; with few samples the scoring ones serve again. */
+  readonly heldIndices: readonly number[];
+  readonly context: RecoveryContext;
+  readonly replayer: Replayer;
+  readonly fitness: Fitness;
+  /** The uncut network, measured as the search measures. */
+  readonly original: Measured;
+  /** Candidates are assessed once, as long as there are not too many of them. */
+  readonly assess: (genome: Genome) => Candidate;
+  readonly learntMs: number;
+  close(): Promise<void>;
+}
+
+/** Deterministic, whatever the runtime. The caller closes what it gets. */
+export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<WorkshopReport, Workshop, void> {
+  const { runtime, table, seed, plan, signal } = options;
+  const surgery = surgeryWith(table);
+  const base = surgery.analyse(readModel(options.model));
+  const { macs, params } = base.cost;
+  yield {
+    stage: 'read',
+    text: `${(macs / 1e6).toFixed(2)} M MACs, ${(params / 1e6).toFixed(3)} M parameters, ${base.groups.groups.length} channel groups`,
+  };
+  const session = await runtime.load(options.model);
+  let handedOver = false;
+  try {
+    const dataset = openDataset(options.data, session.inputs);
+    for (const warning of await checkData(session, dataset)) yield { stage: 'data', warning };
+    const split = splitDataset(dataset.size, createRng(seed));
+    const order = createRng(`${seed}/score`).shuffle(split.score);
+    const scoring = ascending(order.slice(0, plan.scoreImages));
+    const rest = order.slice(plan.scoreImages, plan.scoreImages + plan.heldImages);
+    const heldIndices = rest.length >= Math.min(500, scoring.length) ? ascending(rest) : scoring;
+    const concurrency = runtime.concurrency;
+    const reference = await recordOutputs(session, dataset, { indices: scoring, concurrency });
+    const evaluation = await evaluate(session, dataset, { indices: scoring, reference, concurrency });
+
+    const batch = await safeBatch(session, dataset, split.fit, 32);
+    const before = performance.now();
+    const learning = learnFrom(
+      base,
+      { dataset, indices: split.fit, batch },
+      { seed, images: plan.learnImages, runtime, ...(signal === undefined ? {} : { signal }) },
+    );
+    let lesson = await learning.next();
+    for (; lesson.done !== true; lesson = await learning.next()) {
+      const { stage, index, of } = lesson.value;
+      if (index + 1 === of)
+        yield { stage: 'learn', text: stage === 'moments' ? 'activations seen' : 'channels ranked' };
+    }
+    const knowledge: Knowledge = lesson.value;
+    const learntMs = performance.now() - before;
+    const replayer = createReplayer(base, {
+      surgery,
+      mutations: [pruneChannels(surgery), ...options.mutations],
+      ignore: options.ignore,
+      roundTo: options.roundTo,
+      maxRatio: options.maxRatio,
+      knowledge,
+    });
+    if (openGroups(base, options.ignore).length === 0) {
+      throw new PareError(
+        `${options.model}: there is no channel group to cut; \`pare groups\` says what is frozen and why`,
+      );
+    }
+    const fitness = createFitness(replayer);
+    handedOver = true;
+    return {
+      session,
+      dataset,
+      reference,
+      evaluation,
+      heldIndices,
+      context: { replayer, runtime, dataset, fit: split.fit, batch, seed },
+      replayer,
+      fitness,
+      original: withMeasurement(fitness.assess([]), resultOf('[]', evaluation).score),
+      assess: memo(fitness),
+      learntMs,
+      close: () => session.release(),
+    };
+  } finally {
+    if (!handedOver) await session.release();
+  }
+}
+
+function memo(fitness: Fitness): (genome: Genome) => Candidate {
+  const known = new Map<string, Candidate>();
+  return (genome) => {
+    const key = genomeKey(genome);
+    let found = known.get(key);
+    if (found === undefined) {
+      found = fitness.assess(genome);
+      known.set(key, found);
+      if (known.size > 20_000) known.delete(known.keys().next().value!);
+    }
+    return found;
+  };
+}
+
+function ascending(list: readonly number[]): number[] {
+  return list.toSorted((a, b) => a - b);
+}
