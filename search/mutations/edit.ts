@@ -8,10 +8,14 @@ export interface ModelEditor {
   fresh(stem: string): string;
   /** A new constant, named after its tensor, that the node at `before` and all later ones may use. */
   constant(tensor: Tensor, before: number): string;
+  /** Other contents of a constant that keeps its name: of an initializer, or of a Constant node. */
+  change(tensor: Tensor): void;
   /** Other nodes in the place of one; none removes it. */
   replace(index: number, nodes: readonly Node[]): void;
   /** Every use of a value becomes a use of another one; `from` must not be an output of the graph. */
   redirect(from: string, to: string): void;
+  /** The value that a node makes gets another name, that of an output of the graph whose node goes. */
+  rename(value: string, name: string): void;
   /** What the file says of this value's shape does not hold any more. */
   forget(value: string): void;
   /** The model with all edits, without what nobody needs any more. */
@@ -23,6 +27,8 @@ export function editModel(base: Model): ModelEditor {
   const taken = allNames(graph);
   const initializers: Tensor[] = [];
   const constants = new Map<number, Node[]>();
+  const changed = new Map<string, Tensor>();
+  const renamed = new Map<string, string>();
   const replaced = new Map<number, readonly Node[]>();
   const redirected = new Map<string, string>();
   const forgotten = new Set<string>();
@@ -46,18 +52,27 @@ export function editModel(base: Model): ModelEditor {
       else constants.set(before, [...(constants.get(before) ?? []), constantNode(named)]);
       return named.name;
     },
+    change: (tensor) => void changed.set(tensor.name, tensor),
+    rename(value, name) {
+      renamed.set(value, name);
+      redirected.set(value, name);
+    },
     replace: (index, nodes) => void replaced.set(index, nodes),
     redirect: (from, to) => void redirected.set(from, to),
     forget: (value) => void forgotten.add(value),
     model() {
       const nodes = graph.nodes.flatMap((node, i) => [
         ...(constants.get(i) ?? []),
-        ...(replaced.get(i) ?? [node]).map((n) => renameInputs(n, target)),
+        ...(replaced.get(i) ?? [node]).map((n) =>
+          renameOutputs(renameInputs(changeConstant(n, changed), target), renamed),
+        ),
       ]);
       const made: Graph = {
         ...graph,
         nodes,
-        initializers: new Map([...graph.initializers, ...initializers.map((t) => [t.name, t] as const)]),
+        initializers: new Map(
+          [...graph.initializers.values(), ...initializers].map((t) => [t.name, changed.get(t.name) ?? t]),
+        ),
         valueInfo:
           forgotten.size === 0
             ? graph.valueInfo
@@ -77,6 +92,17 @@ function constantNode(t: Tensor): Node {
     outputs: [t.name],
     attributes: new Map([['value', { name: 'value', kind: 'tensor', value: t }]]),
   };
+}
+
+function changeConstant(node: Node, changed: ReadonlyMap<string, Tensor>): Node {
+  const to = node.opType === 'Constant' ? changed.get(node.outputs[0] ?? '') : undefined;
+  if (to === undefined) return node;
+  return { ...node, attributes: new Map([['value', { name: 'value', kind: 'tensor', value: to }]]) };
+}
+
+function renameOutputs(node: Node, renamed: ReadonlyMap<string, string>): Node {
+  if (!node.outputs.some((o) => renamed.has(o))) return node;
+  return { ...node, outputs: node.outputs.map((o) => renamed.get(o) ?? o) };
 }
 
 /** Initializers that are inputs too, and that lost their last use, go with their input. */
