@@ -13,6 +13,11 @@ export interface CostTerm {
   readonly shares: readonly Share[];
   /** Index into the resolutions. */
   readonly stage: number;
+  /** A choice at this node beside its widths: where `removed[site]` is k > 0 it costs ratios[k - 1] x base x mean of the shares. */
+  readonly site?: number;
+  readonly ratios?: readonly number[];
+  /** Node of the graph. */
+  readonly node?: number;
   /** Class of the operator, for signals. */
   readonly kind?: OperatorClass;
 }
@@ -39,6 +44,7 @@ export function costModelOf(
   const touching: number[][] = Array.from({ length: groups }, () => []);
   terms.forEach((term, i) => {
     const touched = new Set(term.shares.flat().map((s) => s.group));
+    if (term.site !== undefined) touched.add(term.site);
     for (const g of touched) touching[g]!.push(i);
   });
   return {
@@ -79,6 +85,7 @@ export function macsModel(analysis: Analysis): CostModel {
       base: s.macs,
       shares: s.lines.map(shareOf).filter((share) => share.length > 0),
       stage: resolutions.indexOf(sizeOf(s.node)),
+      node: s.node,
       ...(kind === undefined ? {} : { kind }),
     };
   });
@@ -134,13 +141,20 @@ function constantTerm(total: number, terms: readonly CostTerm[]): CostTerm[] {
 }
 
 function costOf(term: CostTerm, removed: ArrayLike<number>, group: number, to: number): number {
-  let cost = term.base;
+  const choice = term.site === undefined ? 0 : term.site === group ? to : removed[term.site]!;
+  let product = 1;
+  let sum = 0;
   for (const share of term.shares) {
     let alive = 1;
     for (const s of share) alive -= s.slope * (s.group === group ? to : removed[s.group]!);
-    cost *= alive < 0 ? 0 : alive;
+    if (alive < 0) alive = 0;
+    product *= alive;
+    sum += alive;
   }
-  return cost;
+  if (choice === 0) return term.base * product;
+  // two thin layers: one shrinks with the inputs, the other with the outputs
+  const mean = term.shares.length === 0 ? 1 : sum / term.shares.length;
+  return term.base * (term.ratios?.[choice - 1] ?? 1) * mean;
 }
 
 function spatialSize(shape: readonly number[] | undefined): number {

@@ -23,6 +23,8 @@ export interface GroupLandscape extends GroupChoice {
   readonly removal: Removal;
   /** Index into the resolutions of the base network. */
   readonly stage: number;
+  /** The group of the base network with the same channels: what it is called there, whatever edits renamed its weights. */
+  readonly origin: string;
 }
 
 /** What can be cut after some structural edits, and what that is expected to cost. */
@@ -63,14 +65,17 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
     const macs = macsModel(here);
     const stages = stagesOf(here, macs, landscapes.get('[]')?.landscape.macs ?? macs);
     const open = new Set(openGroups(here, rules.ignore).map((g) => g.id));
+    const origins = originsOf(here, analysis);
     const groups = here.groups.groups.map((group, g): GroupLandscape => {
+      const origin = origins.get(group.id) ?? group.id;
       const most = group.size - Math.max(1, group.atLeastOne.length);
       const steps = open.has(group.id)
         ? allowedSteps(group.size, rules.roundTo, rules.maxRatio).filter((k) => k <= most)
         : [0];
-      const removal = steps.length > 1 ? removalOf(group, replayer.context(here)) : { order: [], losses: [0] };
+      const removal =
+        steps.length > 1 ? removalOf({ ...group, id: origin }, replayer.context(here)) : { order: [], losses: [0] };
       const losses = steps.length > 1 ? (options.losses?.(group, removal) ?? removal.losses) : [0];
-      return { id: group.id, size: group.size, steps, losses, removal, stage: stages[g]! };
+      return { id: group.id, size: group.size, steps, losses, removal, stage: stages[g]!, origin };
     });
     const landscape: Landscape = { structure, analysis: here, groups, macs, params: paramsModel(here) };
     const made = { landscape, structural: structuralFeatures(operatorGraph(here.model.graph)) };
@@ -83,8 +88,10 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
   const base = survey([]).landscape;
 
   const removedOf = (genome: Genome, landscape: Landscape): Int32Array => {
-    const { dead } = partsOf(genome);
-    return Int32Array.from(landscape.groups, (g) => Math.min(dead.get(g.id)?.length ?? 0, g.steps.at(-1)!));
+    const { structure, dead } = partsOf(genome);
+    const own = survey(structure).landscape;
+    const lost = new Map(own.groups.map((g) => [g.origin, dead.get(g.id)?.length ?? 0]));
+    return Int32Array.from(landscape.groups, (g) => Math.min(lost.get(g.origin) ?? 0, g.steps.at(-1)!));
   };
 
   return {
@@ -165,6 +172,35 @@ function macsByClass(signals: Map<string, number>, landscape: Landscape, removed
       signals.set(`graf:macs:${name}`, sums[c]! / whole);
     }
   });
+}
+
+/**
+ * Groups by the values that carry their channels: edits rename weights, but keep the names of values. A group of the edited network
+ * stands for the base's group of equal size on the same value.
+ */
+function originsOf(here: Analysis, base: Analysis): ReadonlyMap<string, string> {
+  if (here === base) return new Map();
+  const nameOf = (a: Analysis): ((line: Int32Array) => string | undefined) => {
+    const byClass = new Map(a.groups.groups.flatMap((g) => g.units.map((u) => [a.groups.find(u[0]!), g])));
+    return (line) => {
+      const groups = new Set(Array.from(line, (c) => byClass.get(c)));
+      const [group] = groups;
+      return groups.size === 1 && group?.size === line.length ? group.id : undefined;
+    };
+  };
+  const own = nameOf(here);
+  const theirs = nameOf(base);
+  const found = new Map<string, string>();
+  const taken = new Set<string>();
+  for (const [value, { line }] of here.plan.values) {
+    const before = base.plan.values.get(value);
+    if (before === undefined || before.line.length !== line.length) continue;
+    const [id, origin] = [own(line), theirs(before.line)];
+    if (id === undefined || origin === undefined || found.has(id) || taken.has(origin)) continue;
+    found.set(id, origin);
+    taken.add(origin);
+  }
+  return found;
 }
 
 /** The stage of each group: the one where most of its MACs are, by resolution, numbered as in the base network. */

@@ -1,13 +1,13 @@
 // How candidates come to be: seeds along the cubic schedule, crossover of two genomes, mutation of widths and structure. Every child
 // is fitted to a target cost, so that the search spends its time where the budget is.
-import { PareError } from '../src/errors.js';
 import type { Rng } from '../src/rng.js';
 import type { CostModel } from './cost-model.js';
 import type { Fitness, Landscape } from './fitness.js';
-import { genomeKey, partsOf, PRUNE_CHANNELS, type Edit, type Genome } from './genome.js';
+import { partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
 import type { Mutation } from './mutations/mutation.js';
 import { allocate, cubicSchedule, type Limit } from './progressive.js';
 import type { Replayer } from './replay.js';
+import { jointChoices, structureOf, type Joint } from './sites.js';
 
 /** Where candidates should lie. Shares are of the base network's cost. */
 export interface Targets {
@@ -67,17 +67,50 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
       }),
     );
 
+  let known: Joint | undefined;
+  const joint = (): Joint => (known ??= jointChoices(fitness.base, replayer));
+
+  /** Factors and channels weighed together; undefined where there is nothing to replace. The widths are then fitted exactly. */
+  const mixed = (share: number, rng?: Rng, strength = 0.5): Genome | undefined => {
+    if (targets.kind !== 'macs' || joint().sites.length === 0) return undefined;
+    const { choices, sites, cost } = joint();
+    const groups = fitness.base.groups.length;
+    // How much factors are trusted against channels is an opinion as well.
+    const bias = rng === undefined ? 1 : Math.exp(strength * rng.normal());
+    const own = rng === undefined ? undefined : opinions(fitness.base, rng, strength);
+    const weights = Float64Array.from(choices, (_, i) =>
+      i < groups ? (own?.[i] ?? 1) : bias * (rng === undefined ? 1 : Math.exp(0.3 * rng.normal())),
+    );
+    const steps = allocate({ groups: choices, limits: [{ cost, budget: share * whole }], weights });
+    if (sites.every((_, i) => steps[groups + i] === 0)) return undefined;
+    const structure = replayer.repair(structureOf(joint(), steps, groups));
+    const landscape = fitness.landscape(structure);
+    const widths = fitness.genome(fitness.base, steps.slice(0, groups));
+    return fit(landscape, share, fitness.removed(widths, landscape));
+  };
+
   const seeds = (count: number, rng: Rng): Genome[] => {
     const { base } = fitness;
     const { low, high } = targets;
     // The greedy answer along the range, the budget first.
     const found = [tight(base, high)];
+    for (const share of [high, 0.8 * high]) {
+      const both = mixed(share);
+      if (both !== undefined) found.push(both);
+    }
     for (let i = 0; i < 5; i++) found.push(fit(base, high + ((low - high) * i) / 4));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
       // Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut.
       const stream = rng.fork(`seed/${i}`);
       const steps = 4;
+      if (i % 2 === 0) {
+        const both = mixed(i % 4 === 0 ? low + (high - low) * stream.next() : high, stream);
+        if (both !== undefined) {
+          found.push(both);
+          continue;
+        }
+      }
       const goal = i % 3 === 0 ? low + (high - low) * stream.next() : high;
       let removed = new Int32Array(base.groups.length);
       for (let t = 1; t <= steps; t++) {
@@ -93,6 +126,11 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   };
 
   const vary = (a: Genome, b: Genome, rng: Rng): Genome | undefined => {
+    // A new mixture now and then; it costs an analysis of the new graph.
+    if (structural.length > 0 && rng.next() < 0.1) {
+      const fresh = mixed(drawTarget(targets, targets.high, rng), rng, 0.7);
+      if (fresh !== undefined) return fresh;
+    }
     const structure = crossStructure(partsOf(a).structure, partsOf(b).structure, replayer, structural, rng);
     const landscape = fitness.landscape(structure);
     const removed = crossWidths(fitness.removed(a, landscape), fitness.removed(b, landscape), rng);
@@ -164,29 +202,14 @@ function mutateWidths(landscape: Landscape, removed: Int32Array, rng: Rng): void
   }
 }
 
-/** Edits of both parents, each kept by a coin where only one has it; sometimes one more or one less. What does not fit is dropped. */
+/** The structure of one parent; seldom an edit less, or one more. What does not fit is dropped. */
 function crossStructure(a: Genome, b: Genome, replayer: Replayer, mutations: readonly Mutation[], rng: Rng): Genome {
   if (mutations.length === 0) return [];
-  const inB = new Set(b.map((e) => genomeKey([e])));
-  const inA = new Set(a.map((e) => genomeKey([e])));
-  const edits: Edit[] = a.filter((e) => inB.has(genomeKey([e])) || rng.next() < 0.5);
-  for (const e of b) if (!inA.has(genomeKey([e])) && rng.next() < 0.5) edits.push(e);
+  const inherited = rng.next() < 0.5 ? a : b;
   const dice = rng.next();
-  if (dice < 0.1 && edits.length > 0) edits.splice(rng.int(edits.length), 1);
-  let fitting = replayer.repair(edits);
-  if (dice > 0.75) {
-    const mutation = rng.pick(mutations);
-    const analysis = replayer.structure(fitting);
-    const params = mutation.propose(replayer.context(analysis), rng);
-    if (params !== undefined) {
-      try {
-        const longer = [...fitting, { mutation: mutation.name, params }];
-        replayer.structure(longer);
-        fitting = longer;
-      } catch (error) {
-        if (!(error instanceof PareError)) throw error;
-      }
-    }
-  }
-  return fitting;
+  if (dice < 0.03 && inherited.length > 0) return replayer.repair(inherited.toSpliced(rng.int(inherited.length), 1));
+  if (dice < 0.94) return inherited;
+  const mutation = rng.pick(mutations);
+  const params = mutation.propose(replayer.context(replayer.structure(inherited)), rng);
+  return params === undefined ? inherited : replayer.repair([...inherited, { mutation: mutation.name, params }]);
 }

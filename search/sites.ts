@@ -1,0 +1,144 @@
+// Layers that can be replaced by cheaper ones, as choices beside the widths: the same greedy allocation then weighs factors of one
+// layer against channels of another by what each is expected to lose per MAC.
+import type { Analysis } from '../src/analysis/analyse.js';
+import { costModelOf, type CostModel, type CostTerm } from './cost-model.js';
+import type { Landscape } from './fitness.js';
+import type { Edit, Genome, Json } from './genome.js';
+import type { Mutation, Place } from './mutations/mutation.js';
+import type { GroupChoice } from './progressive.js';
+import type { Replayer } from './replay.js';
+
+/** One layer and the replacements worth considering, dearest first. */
+export interface Site extends GroupChoice {
+  readonly mutation: Mutation;
+  /** params of step k are options[k - 1]. */
+  readonly options: readonly Json[];
+  readonly node: number;
+  /** MACs of step k as a share of what the layer costs now: ratios[k - 1]. */
+  readonly ratios: readonly number[];
+}
+
+/** Groups and sites in one list, with the cost of both: groups first. */
+export interface Joint {
+  readonly choices: readonly GroupChoice[];
+  readonly sites: readonly Site[];
+  readonly cost: CostModel;
+}
+
+export function jointChoices(landscape: Landscape, replayer: Replayer): Joint {
+  const sites = sitesOf(landscape, replayer);
+  const first = landscape.groups.length;
+  const siteOf = new Map(sites.map((s, i) => [s.node, i]));
+  const terms = landscape.macs.terms.map((term): CostTerm => {
+    const i = term.node === undefined ? undefined : siteOf.get(term.node);
+    return i === undefined ? term : { ...term, site: first + i, ratios: sites[i]!.ratios };
+  });
+  return {
+    choices: [...landscape.groups, ...sites],
+    sites,
+    cost: costModelOf(terms, first + sites.length, landscape.macs.resolutions),
+  };
+}
+
+/** The structural edits of a choice of steps, one joined edit a mutation. */
+export function structureOf(joint: Joint, steps: ArrayLike<number>, groups: number): Genome {
+  const byMutation = new Map<Mutation, Json[]>();
+  joint.sites.forEach((site, i) => {
+    const params = site.options[steps[groups + i]! - 1];
+    if (params === undefined) return;
+    const list = byMutation.get(site.mutation);
+    if (list === undefined) byMutation.set(site.mutation, [params]);
+    else list.push(params);
+  });
+  return [...byMutation].flatMap(([mutation, list]): Edit[] =>
+    mutation.join === undefined
+      ? list.map((params) => ({ mutation: mutation.name, params }))
+      : [{ mutation: mutation.name, params: mutation.join(list) }],
+  );
+}
+
+function sitesOf(landscape: Landscape, replayer: Replayer): Site[] {
+  const { analysis } = landscape;
+  const nodes = nodesBySite(analysis, landscape.macs);
+  const found: Site[] = [];
+  const taken = new Set<number>();
+  for (const mutation of replayer.options.mutations) {
+    const bySite = new Map<string, Place[]>();
+    for (const place of mutation.places?.(replayer.context(analysis)) ?? []) {
+      if (place.error === undefined) continue;
+      const list = bySite.get(place.site);
+      if (list === undefined) bySite.set(place.site, [place]);
+      else list.push(place);
+    }
+    for (const [id, places] of bySite) {
+      const at = nodes.get(id);
+      if (at === undefined || taken.has(at.node)) continue;
+      const site = siteFrom(id, mutation, at, places);
+      if (site === undefined) continue;
+      taken.add(at.node);
+      found.push(site);
+    }
+  }
+  return found;
+}
+
+/** Keeps the lower hull of error over saving, of the first kind that the mutation offers: every error has to be computed. */
+function siteFrom(
+  id: string,
+  mutation: Mutation,
+  at: { readonly node: number; readonly macs: number },
+  places: readonly Place[],
+): Site | undefined {
+  const kind = kindOf(places[0]!.params);
+  const points = places
+    .filter((p) => kindOf(p.params) === kind && p.saving > 0 && p.saving < at.macs)
+    .map((p) => ({ params: p.params, saving: p.saving, error: p.error!() }))
+    .sort((a, b) => a.saving - b.saving || a.error - b.error);
+  const hull: { params: Json; saving: number; error: number }[] = [{ params: null, saving: 0, error: 0 }];
+  for (const point of points) {
+    for (;;) {
+      const b = hull.at(-1)!;
+      const a = hull.at(-2);
+      if (
+        a === undefined ||
+        (b.error - a.error) * (point.saving - a.saving) < (point.error - a.error) * (b.saving - a.saving)
+      )
+        break;
+      hull.pop();
+    }
+    hull.push(point);
+  }
+  if (hull.length < 2) return undefined;
+  const kept = hull.slice(1);
+  return {
+    id,
+    size: kept.length + 1,
+    steps: hull.map((_, k) => k),
+    losses: hull.map((h) => h.error),
+    mutation,
+    options: kept.map((h) => h.params),
+    node: at.node,
+    ratios: kept.map((h) => 1 - h.saving / at.macs),
+  };
+}
+
+/** The node that a weight or value names, where one term of the cost model is all of it. */
+function nodesBySite(analysis: Analysis, cost: CostModel): Map<string, { node: number; macs: number }> {
+  const terms = new Map<number, number[]>();
+  for (const t of cost.terms) {
+    if (t.node !== undefined) terms.set(t.node, [...(terms.get(t.node) ?? []), t.base]);
+  }
+  const found = new Map<string, { node: number; macs: number }>();
+  for (const [node, bases] of terms) {
+    if (bases.length !== 1) continue;
+    const { inputs, outputs } = analysis.model.graph.nodes[node]!;
+    for (const name of [...inputs, ...outputs]) if (name !== '') found.set(name, { node, macs: bases[0]! });
+  }
+  return found;
+}
+
+function kindOf(params: Json): Json | undefined {
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) return undefined;
+  // the cast: Array.isArray does not narrow readonly arrays away
+  return (params as { readonly [key: string]: Json })['kind'];
+}
