@@ -182,6 +182,8 @@ export class Engine implements ChannelContext {
   along(l: Labels, axis: number): Int32Array {
     const n = l.shape[axis]!;
     const stride = l.strides[axis]!;
+    // the same array where possible: equal lines are then recognised by identity
+    if (stride === 1 && l.offset === 0 && l.atoms.length === n) return l.atoms;
     const atoms = new Int32Array(n);
     for (let i = 0; i < n; i++) atoms[i] = l.atoms[l.offset + i * stride]!;
     return atoms;
@@ -263,6 +265,10 @@ export class Engine implements ChannelContext {
   addCut(i: number, dims: readonly number[], labels: Labels, role?: CutRole): void {
     const lead = labels.shape.length - dims.length;
     const tensor = this.node.inputs[i]!;
+    if (lead < 0) {
+      this.freeze(labels, `weight "${tensor}" of ${dims.length} dimensions`);
+      return;
+    }
     dims.forEach((d, axis) => {
       const labelAxis = axis + lead;
       if (d <= 1 || labels.strides[labelAxis] === 0 || labels.shape[labelAxis] !== d) return;

@@ -14,32 +14,23 @@ export function groupChannels(
   channels: Channels,
   plan: ChannelPlan,
 ): ChannelGroups {
-  const { groupOf, indexOf, sizes } = partition(plan);
-  const units: number[][][] = Array.from(sizes, () => []);
-  for (let a = 1; a < plan.atomCount; a++) {
-    const c = plan.classOf(a);
-    const g = groupOf[c]!;
-    if (c === 0 || g < 0) continue;
-    const own = units[g]!;
-    const u = indexOf[c]!;
-    if (c === a) own[u] = [a];
-    else own[u]!.push(a);
-  }
+  const { groupOf, indexOf, sizes, firsts } = partition(plan);
+  let units: number[][][] | undefined;
 
-  const touching = lineTouches(groupOf, units.length);
-  const members: PlannedCut[][] = units.map(() => []);
+  const touching = lineTouches(groupOf, sizes.length);
+  const members: PlannedCut[][] = sizes.map(() => []);
   for (const cut of plan.cuts) for (const g of touching(cut.line)) members[g]!.push(cut);
   const shares = shareMacs(model, shapes, cost, plan);
-  const macs = units.map(() => 0);
-  const unitMacs = units.map(() => 0);
-  const seen = units.map(() => -1);
+  const macs = sizes.map(() => 0);
+  const unitMacs = sizes.map(() => 0);
+  const seen = sizes.map(() => -1);
   shares.forEach((share, k) => {
     for (const line of share.lines) {
       for (const g of touching(line)) {
         if (seen[g] === k) continue;
         seen[g] = k;
         macs[g]! += share.macs;
-        unitMacs[g]! += share.macs * lostBy(share.lines, plan.classOf(units[g]![0]![0]!));
+        unitMacs[g]! += share.macs * lostBy(share.lines, firsts[g]!);
       }
     }
   });
@@ -47,16 +38,20 @@ export function groupChannels(
   const ids = new Map<string, number>();
   const consumers = consumersOf(model);
   const floors = findFloors(plan, groupOf, indexOf, sizes);
-  const groups = units.map((list, g): ChannelGroup => {
+  const groups = sizes.map((size, g): ChannelGroup => {
     const made = members[g]!.find((m) => m.role === 'out') ?? members[g]![0]!;
     const stem = `${made.tensor}:${made.axis}`;
     const again = (ids.get(stem) ?? 0) + 1;
     ids.set(stem, again);
-    const inexact = channels.atoms.inexactOf(list[0]![0]!);
+    const inexact = channels.atoms.inexactOf(firsts[g]!);
     return {
       id: again === 1 ? stem : `${stem}#${again}`,
-      size: list.length,
-      units: list,
+      size,
+      // tens of thousands of small arrays: made when somebody asks
+      get units() {
+        units ??= unitsOf(plan, groupOf, indexOf, sizes);
+        return units[g]!;
+      },
       members: dedupe(members[g]!, consumers),
       macs: macs[g]!,
       unitMacs: unitMacs[g]!,
@@ -79,17 +74,20 @@ interface Partition {
   /** Class -> its place in the group. */
   readonly indexOf: Int32Array;
   readonly sizes: readonly number[];
+  /** A class of each group: its first unit. */
+  readonly firsts: readonly number[];
 }
 
-/** Classes with equal lists of cuts. The lists are compared by two independent hashes of 32 bits. */
+/** Classes that lie on the same lines, so on the same cuts. The lists are compared by two independent hashes of 32 bits. */
 function partition(plan: ChannelPlan): Partition {
   const n = plan.atomCount;
   const high = new Int32Array(n);
   const low = new Int32Array(n);
   const seen = new Int32Array(n).fill(-1);
   const order: number[] = [];
-  for (let k = 0; k < plan.cuts.length; k++) {
-    const { line } = plan.cuts[k]!;
+  const lines = [...new Set(plan.cuts.map((c) => c.line))];
+  for (let k = 0; k < lines.length; k++) {
+    const line = lines[k]!;
     for (let i = 0; i < line.length; i++) {
       const id = line[i]!;
       if (id === 0 || seen[id] === k) continue;
@@ -117,8 +115,30 @@ function partition(plan: ChannelPlan): Partition {
   }
   // units in the order of their first atoms, whatever order cuts met them in
   const next = sizes.map(() => 0);
-  for (let id = 1; id < n; id++) if (groupOf[id]! >= 0) indexOf[id] = next[groupOf[id]!]!++;
-  return { groupOf, indexOf, sizes };
+  const firsts = sizes.map(() => 0);
+  for (let id = 1; id < n; id++) {
+    const g = groupOf[id]!;
+    if (g < 0) continue;
+    if (next[g] === 0) firsts[g] = id;
+    indexOf[id] = next[g]!++;
+  }
+  return { groupOf, indexOf, sizes, firsts };
+}
+
+/** Atoms of each unit of each group. */
+function unitsOf(plan: ChannelPlan, groupOf: Int32Array, indexOf: Int32Array, sizes: readonly number[]): number[][][] {
+  const units: number[][][] = sizes.map(() => []);
+  for (let a = 1; a < plan.atomCount; a++) {
+    const c = plan.classOf(a);
+    const g = groupOf[c]!;
+    if (c === 0 || g < 0) continue;
+    const own = units[g]!;
+    const u = indexOf[c]!;
+    // the class is named by its smallest atom, which comes first
+    if (c === a) own[u] = [a];
+    else own[u]!.push(a);
+  }
+  return units;
 }
 
 /** Groups that a line touches, remembered per line. */

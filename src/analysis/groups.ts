@@ -15,7 +15,7 @@ export interface GroupMember {
 export interface ChannelGroup {
   /** Stable under unrelated edits: name of the first producing tensor and axis, `layer1.0.conv1.weight:0`. */
   readonly id: string;
-  /** Number of units. */
+  /** Number of units; at least one of them has to stay. */
   readonly size: number;
   /** Atoms of unit u (a head is one unit of many atoms). */
   readonly units: readonly (readonly number[])[];

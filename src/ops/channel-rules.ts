@@ -18,6 +18,10 @@ export const pass: ChannelRule = (c) => {
 /** Element-wise with Numpy's broadcasting, any number of operands. */
 export const elementwise: ChannelRule = (c) => {
   const shape = c.outputShape(0);
+  if (c.opset < 7 && attrInt(c.node, 'broadcast', 0) !== 0 && c.inputShape(1).length > 0) {
+    fittedByAxis(c, shape);
+    return;
+  }
   const active: Operand[] = [];
   for (let i = 0; i < c.arity; i++) {
     if (c.present(i) && !c.isConstant(i)) active.push(operand(c.labels(i), shape));
@@ -26,6 +30,21 @@ export const elementwise: ChannelRule = (c) => {
   for (let i = 0; i < c.arity; i++) if (c.present(i) && c.isConstant(i)) c.cut(i, merged);
   c.output(0, merged);
 };
+
+/** Before opset 7 operand B was laid along A's axes from `axis` on. */
+function fittedByAxis(c: ChannelContext, shape: readonly number[]): void {
+  const a = c.labels(0);
+  const rank = c.inputShape(1).length;
+  const start = normal(attrInt(c.node, 'axis', shape.length - rank), shape.length);
+  if (!c.isConstant(1) || c.isConstant(0)) {
+    for (const i of [0, 1]) c.freeze(c.labels(i), 'broadcast along an axis');
+    return;
+  }
+  const own = Array.from({ length: rank }, (_, k) => start + k);
+  const others = [...shape.keys()].filter((k) => !own.includes(k));
+  c.cut(1, transpose(a, [...others, ...own]));
+  c.output(0, a);
+}
 
 export function operand(labels: Labels, shape: readonly number[]): Operand {
   const lead = shape.length - labels.shape.length;
@@ -82,7 +101,12 @@ export function perChannel(vectors: readonly number[], spatial: 'pass' | 'whole'
       x = c.whole(x, k, 'channels lie along space');
     }
     const atoms = x.shape.length > 1 ? c.along(x, 1) : c.along(x, 0);
-    for (const i of vectors) if (c.present(i)) c.cut(i, c.spread(atoms, 0, [atoms.length]));
+    for (const i of vectors) {
+      if (!c.present(i)) continue;
+      // BatchNormalization with `spatial` = 0 has an entry per position
+      if (c.inputShape(i).length === 1) c.cut(i, c.spread(atoms, 0, [atoms.length]));
+      else c.freeze(x, 'statistics per position');
+    }
     c.output(0, x);
   };
 }

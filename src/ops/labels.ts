@@ -145,6 +145,12 @@ export function forEachAtom(l: Labels, visit: (atom: number) => void): void {
 export function forEachPair(a: Labels, b: Labels, visit: (x: number, y: number) => void): void {
   if (a.shape.some((d) => d === 0)) return;
   const axes = movingAxes([a, b]);
+  if (axes.length === 1) {
+    const [p, q] = [a.strides[axes[0]!]!, b.strides[axes[0]!]!];
+    const n = a.shape[axes[0]!]!;
+    for (let i = 0, x = a.offset, y = b.offset; i < n; i++, x += p, y += q) visit(a.atoms[x]!, b.atoms[y]!);
+    return;
+  }
   walk(
     axes.map((k) => a.shape[k]!),
     [axes.map((k) => a.strides[k]!), axes.map((k) => b.strides[k]!)],

@@ -148,7 +148,7 @@ export interface ChannelContext {
   unlabelled(labels: Labels): boolean;
   /** Whether the labels change along the axis (ties made so far are seen through). */
   varies(labels: Labels, axis: number): boolean;
-  /** The atoms along one axis, at the first position of all others (say `whole` for those first). */
+  /** The atoms along one axis, at the first position of all others (say `whole` for those first). Not to be written to. */
   along(labels: Labels, axis: number): Int32Array;
   /**
    * The axis cannot lose single positions here: positions along it are tied where labels change along another axis too (a head of

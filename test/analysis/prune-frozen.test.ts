@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { pruneModel } from '../../src/analysis/cut.js';
 import { graphBuilder } from '../../src/ir/builder.js';
 import { DataType } from '../../src/ir/tensor.js';
 import { createRng } from '../../src/rng.js';
@@ -61,4 +62,23 @@ describe('what cannot be cut stays, and is named', () => {
     expect(groups).toEqual([]);
     expect(frozen[0]).toEqual({ name: 'w', channels: 8, reason: 'Softmax over channels at Softmax "mix"' });
   });
+});
+
+// onnxruntime has no Add and Mul of opset 6: the dims alone are checked
+test('operands laid along an axis, before opset 7, lose the same channels', () => {
+  const net: Net = {
+    name: 'axis',
+    opset: 6,
+    ir: 3,
+    groups: 1,
+    build: (d) => {
+      const x = d.g.op('Conv', [d.image(3), d.w(8, 3, 3, 3)]);
+      const y = d.g.op('Mul', [d.g.op('Add', [x, d.w(8)], { broadcast: 1, axis: 1 }), d.w(4, 4)], { broadcast: 1 });
+      return d.g.op('Conv', [d.g.op('Relu', [y]), d.w(2, 8, 1, 1)]);
+    },
+  };
+  const analysis = analysed(buildNet(net, createRng(2)));
+  const [group] = analysis.groups.groups;
+  const pruned = pruneModel(analysis, new Map([[group!.id, [0, 5, 7]]]));
+  expect([...pruned.graph.initializers.values()].map((t) => t.dims)).toEqual([[5, 3, 3, 3], [5], [4, 4], [2, 5, 1, 1]]);
 });

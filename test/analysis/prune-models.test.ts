@@ -28,6 +28,17 @@ describeShared('pruned equals masked', ['models'], () => {
     });
   });
 
+  test.each(['cifar10-resnet20', 'cifar10-mobilenetv2-w0.5', 'ultraface-rfb-320', 'vit-cifar10-ibp'])(
+    '%s cut twice: the groups keep their names',
+    async (name) => {
+      const rng = createRng(9).fork(name);
+      const first = analysed(readModel(sharedPath('models', `${name}.onnx`)));
+      const once = analysed(await expectLaw(first, randomDead(first, rng, 0.4), rng));
+      expect(once.groups.groups.map((g) => g.id)).toEqual(first.groups.groups.map((g) => g.id));
+      await expectLaw(once, randomDead(once, rng), rng);
+    },
+  );
+
   test('ResNet-56: 27 inner groups, and the residual stream in three', () => {
     const { groups, frozen } = analysed(readModel(sharedPath('models', 'cifar10-resnet56.onnx'))).groups;
     expect(groups.length).toBe(30);
