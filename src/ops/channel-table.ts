@@ -1,19 +1,16 @@
 // Which channel rule each operator has (`domain:Operator` outside ai.onnx). Operators that are missing freeze what they touch.
 import { multiHeadAttention, packedAttention, standardAttention } from './channel-rules-attention.js';
 import { convolution, fusedConvolution, fusedMatMul, gemm, matMul, recurrent } from './channel-rules-contract.js';
+import { depthToSpace, resized, sampled, spaceToDepth } from './channel-rules-image.js';
 import {
   concatenated,
   cumulated,
-  depthToSpace,
   expanded,
   gathered,
   padded,
   reshaped,
-  resized,
-  sampled,
   shapeOnly,
   sliced,
-  spaceToDepth,
   splitted,
   tiled,
   transposed,

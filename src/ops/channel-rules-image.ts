@@ -1,0 +1,71 @@
+// Channel rules of operators on images: resizing, depth and space, sampling at places.
+import { attrInt, attrInts, attrString } from '../ir/graph.js';
+import { normal } from './channel-rules.js';
+import { flat, isBlank } from './labels.js';
+import type { ChannelRule } from './op.js';
+
+/** Resize, Upsample: channels pass; sizes that name the channel count follow. */
+export const resized: ChannelRule = (c) => {
+  const x = c.labels(0);
+  if (isBlank(x)) return;
+  const shape = c.outputShape(0);
+  let out = x;
+  for (let k = 0; k < x.shape.length; k++) {
+    if (shape[k] !== x.shape[k]) out = flat(c.whole(out, k, 'channels lie along space'), k, shape[k]!);
+  }
+  c.output(0, out);
+  if (!c.present(3)) return;
+  const axes = attrInts(c.node, 'axes');
+  const end = out;
+  c.recount((r) => {
+    const dims = r.dims(end);
+    const wanted = (axes ?? dims.map((_, k) => k)).map((a) => {
+      const k = normal(a, dims.length);
+      return dims[k] === shape[k] ? undefined : dims[k];
+    });
+    return { inputs: new Map([[3, wanted]]) };
+  });
+};
+
+/** DepthToSpace: the block x block channels that make one output channel are one unit. */
+export const depthToSpace: ChannelRule = (c) => {
+  let x = c.labels(0);
+  if (isBlank(x)) return;
+  for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
+  const atoms = c.along(x, 1);
+  const block = attrInt(c.node, 'blocksize', 1) ** 2;
+  const count = atoms.length / block;
+  const depthFirst = attrString(c.node, 'mode', 'DCR') === 'DCR';
+  const made = new Int32Array(count);
+  for (let o = 0; o < count; o++) {
+    const members = Int32Array.from({ length: block }, (_, b) => atoms[depthFirst ? b * count + o : o * block + b]!);
+    c.tieAll(members);
+    made[o] = members[0]!;
+  }
+  c.output(0, c.spread(made, 1, c.outputShape(0)));
+};
+
+/** SpaceToDepth: every channel becomes block x block channels that share its label. */
+export const spaceToDepth: ChannelRule = (c) => {
+  let x = c.labels(0);
+  if (isBlank(x)) return;
+  for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
+  const atoms = c.along(x, 1);
+  const shape = c.outputShape(0);
+  c.output(
+    0,
+    c.spread(
+      Int32Array.from({ length: shape[1]! }, (_, i) => atoms[i % atoms.length]!),
+      1,
+      shape,
+    ),
+  );
+};
+
+/** GridSample, RoiAlign: channels (axis 1) are read at places that further operands name. */
+export const sampled: ChannelRule = (c) => {
+  let x = c.labels(0);
+  for (let i = 1; i < c.arity; i++) if (c.present(i)) c.freeze(c.labels(i), 'used as places');
+  for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+  if (!isBlank(x)) c.output(0, c.spread(c.along(x, 1), 1, c.outputShape(0)));
+};
