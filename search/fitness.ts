@@ -9,6 +9,7 @@ import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome } from './gen
 import { deadUnits, removalOf, type Removal } from './mutations/prune-channels.js';
 import { allowedSteps, type GroupChoice } from './progressive.js';
 import { openGroups, type Replayer } from './replay.js';
+import { jointChoices, structureLosses, type Joint } from './sites.js';
 
 /** What is known of a genome without running it. */
 export interface Candidate extends PredictorInput {
@@ -39,6 +40,8 @@ export interface Landscape {
 
 export interface Fitness {
   readonly base: Landscape;
+  /** Replacements of layers beside the widths of the base network; computed when first asked for. */
+  joint(): Joint;
   landscape(structure: Genome): Landscape;
   /** How many units each group has lost, in the order of the landscape's groups. */
   removed(genome: Genome, landscape: Landscape): Int32Array;
@@ -94,8 +97,20 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
     return Int32Array.from(landscape.groups, (g) => Math.min(lost.get(g.origin) ?? 0, g.steps.at(-1)!));
   };
 
+  let known: Joint | undefined;
+  const joint = (): Joint => (known ??= jointChoices(base, replayer));
+  const lossOf = new Map<string, Float64Array>();
+  const structureLoss = (structure: Genome): Float64Array | undefined => {
+    if (structure.length === 0) return undefined;
+    const key = genomeKey(structure);
+    const found = lossOf.get(key) ?? structureLosses(joint(), structure);
+    lossOf.set(key, found);
+    return found;
+  };
+
   return {
     base,
+    joint,
     landscape: (structure) => survey(structure).landscape,
     removed: removedOf,
     genome: (landscape, removed) =>
@@ -107,7 +122,7 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
       const cost = rules.surgery.count(model);
       const removed = Int32Array.from(landscape.groups, (g) => dead.get(g.id)?.length ?? 0);
       const signals = new Map<string, number>();
-      lossSignals(signals, landscape, removed, base);
+      lossSignals(signals, landscape, removed, base, structureLoss(structure));
       signals.set('macs', cost.macs / analysis.cost.macs);
       signals.set('params', cost.params / analysis.cost.params);
       signals.set('memory', cost.peakMemoryBytes / analysis.cost.peakMemoryBytes);
@@ -133,7 +148,13 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
 }
 
 /** Expected loss in all, at worst, by stage; MACs by stage; how many groups were touched and how deeply. */
-function lossSignals(signals: Map<string, number>, landscape: Landscape, removed: Int32Array, base: Landscape): void {
+function lossSignals(
+  signals: Map<string, number>,
+  landscape: Landscape,
+  removed: Int32Array,
+  base: Landscape,
+  structural: Float64Array | undefined,
+): void {
   const stages = base.macs.resolutions.length;
   const lossByStage = new Float64Array(stages);
   let total = 0;
@@ -148,7 +169,10 @@ function lossSignals(signals: Map<string, number>, landscape: Landscape, removed
     lossByStage[g.stage]! += loss;
     if (removed[i]! > 0) touched++;
   });
-  signals.set('loss', total);
+  const replaced = structural?.reduce((a, b) => a + b, 0) ?? 0;
+  structural?.forEach((x, stage) => (lossByStage[stage]! += x));
+  signals.set('loss', total + replaced);
+  signals.set('loss:replaced', replaced);
   signals.set('loss:rms', Math.sqrt(squares));
   signals.set('loss:worst', worst);
   signals.set('groups:cut', touched / Math.max(1, landscape.groups.length));

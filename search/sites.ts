@@ -3,8 +3,9 @@
 import type { Analysis } from '../src/analysis/analyse.js';
 import { costModelOf, type CostModel, type CostTerm } from './cost-model.js';
 import type { Landscape } from './fitness.js';
-import type { Edit, Genome, Json } from './genome.js';
+import { genomeKey, type Edit, type Genome, type Json } from './genome.js';
 import type { Mutation, Place } from './mutations/mutation.js';
+import { recordOf } from './mutations/params.js';
 import type { GroupChoice } from './progressive.js';
 import type { Replayer } from './replay.js';
 
@@ -38,6 +39,28 @@ export function jointChoices(landscape: Landscape, replayer: Replayer): Joint {
     sites,
     cost: costModelOf(terms, first + sites.length, landscape.macs.resolutions),
   };
+}
+
+/** Expected loss of structural edits, by stage of the base network; edits that are none of the choices count with the worst error seen. */
+export function structureLosses({ sites, cost }: Joint, structure: Genome): Float64Array {
+  const losses = new Float64Array(cost.resolutions.length);
+  const known = new Map<string, { readonly error: number; readonly stage: number }>();
+  let worst = 0;
+  const stages = new Map(cost.terms.map((t) => [t.node, t.stage]));
+  for (const site of sites) {
+    site.options.forEach((params, i) => {
+      const error = site.losses[i + 1]!;
+      worst = Math.max(worst, error);
+      known.set(genomeKey([{ mutation: site.mutation.name, params }]), { error, stage: stages.get(site.node) ?? 0 });
+    });
+  }
+  for (const { mutation, params } of structure) {
+    for (const one of layersOf(params)) {
+      const found = known.get(genomeKey([{ mutation, params: one }]));
+      losses[found?.stage ?? 0]! += found?.error ?? worst;
+    }
+  }
+  return losses;
 }
 
 /** The structural edits of a choice of steps, one joined edit a mutation. */
@@ -138,7 +161,12 @@ function nodesBySite(analysis: Analysis, cost: CostModel): Map<string, { node: n
 }
 
 function kindOf(params: Json): Json | undefined {
-  if (typeof params !== 'object' || params === null || Array.isArray(params)) return undefined;
-  // the cast: Array.isArray does not narrow readonly arrays away
-  return (params as { readonly [key: string]: Json })['kind'];
+  return recordOf(params)?.['kind'];
+}
+
+/** The single replacements of a joined edit. */
+function layersOf(params: Json): readonly Json[] {
+  const layers = recordOf(params)?.['layers'];
+  // the cast: Array.isArray does not narrow to readonly arrays
+  return Array.isArray(layers) ? (layers as readonly Json[]) : [params];
 }

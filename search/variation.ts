@@ -7,7 +7,7 @@ import { partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
 import type { Mutation } from './mutations/mutation.js';
 import { allocate, cubicSchedule, type Limit } from './progressive.js';
 import type { Replayer } from './replay.js';
-import { jointChoices, structureOf, type Joint } from './sites.js';
+import { structureOf } from './sites.js';
 
 /** Where candidates should lie. Shares are of the base network's cost. */
 export interface Targets {
@@ -32,7 +32,8 @@ export interface Variation {
 }
 
 export function createVariation(fitness: Fitness, replayer: Replayer, targets: Targets): Variation {
-  const structural = replayer.options.mutations.filter((m) => m.name !== PRUNE_CHANNELS);
+  // Lossless edits do not compete: they are no choice.
+  const structural = replayer.options.mutations.filter((m) => m.name !== PRUNE_CHANNELS && m.law !== 'exact');
   const costOf = (l: Landscape): CostModel => (targets.kind === 'macs' ? l.macs : l.params);
   const whole = costOf(fitness.base).value(fitness.base.groups.map(() => 0));
 
@@ -67,13 +68,10 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
       }),
     );
 
-  let known: Joint | undefined;
-  const joint = (): Joint => (known ??= jointChoices(fitness.base, replayer));
-
   /** Factors and channels weighed together; undefined where there is nothing to replace. The widths are then fitted exactly. */
   const mixed = (share: number, rng?: Rng, strength = 0.5): Genome | undefined => {
-    if (targets.kind !== 'macs' || joint().sites.length === 0) return undefined;
-    const { choices, sites, cost } = joint();
+    if (targets.kind !== 'macs' || fitness.joint().sites.length === 0) return undefined;
+    const { choices, sites, cost } = fitness.joint();
     const groups = fitness.base.groups.length;
     // How much factors are trusted against channels is an opinion as well.
     const bias = rng === undefined ? 1 : Math.exp(strength * rng.normal());
@@ -83,7 +81,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     );
     const steps = allocate({ groups: choices, limits: [{ cost, budget: share * whole }], weights });
     if (sites.every((_, i) => steps[groups + i] === 0)) return undefined;
-    const structure = replayer.repair(structureOf(joint(), steps, groups));
+    const structure = replayer.repair(structureOf(fitness.joint(), steps, groups));
     const landscape = fitness.landscape(structure);
     const widths = fitness.genome(fitness.base, steps.slice(0, groups));
     return fit(landscape, share, fitness.removed(widths, landscape));

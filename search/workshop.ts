@@ -15,7 +15,7 @@ import { resultOf, type Effort, type RecoveryContext } from './evaluator.js';
 import { withMeasurement, type Measured } from './explore.js';
 import { createFitness, type Candidate, type Fitness } from './fitness.js';
 import { genomeKey, type Genome } from './genome.js';
-import { pruneChannels } from './mutations/prune-channels.js';
+import { standardMutations } from './mutations/index.js';
 import type { Mutation } from './mutations/mutation.js';
 import { createReplayer, openGroups, surgeryWith, type Replayer } from './replay.js';
 
@@ -115,7 +115,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
     const learntMs = performance.now() - before;
     const replayer = createReplayer(base, {
       surgery,
-      mutations: [pruneChannels(surgery), ...options.mutations],
+      mutations: [...standardMutations(surgery), ...options.mutations],
       ignore: options.ignore,
       roundTo: options.roundTo,
       maxRatio: options.maxRatio,

@@ -80,54 +80,58 @@ describeShared(
       rmSync(folder, { recursive: true, force: true });
     });
 
-    test('a front below the budget, equal for equal seeds, and equal again when it was killed in between', async () => {
-      const reports: OptimizeReport[] = [];
-      let copies = 0;
-      const { front, evaluations } = await run(settings('a'), (report) => {
-        reports.push(report);
-        // What a kill -9 leaves behind at this moment: the files, the lock of a dead process, half a line.
-        if (report.stage !== 'seeds' && report.stage !== 'measured') return;
-        copies++;
-        if (copies !== 2) return;
-        cpSync(join(folder, 'a'), join(folder, 'killed'), { recursive: true });
-        writeFileSync(join(folder, 'killed', 'lock'), '2147483646\n');
-        writeFileSync(join(folder, 'killed', 'archive.jsonl'), '{"genome":[{"mut', { flag: 'a' });
-      });
-      expect(evaluations).toBe(10);
-      expect(front.reached).toBe(true);
-      expect(front.candidates.length).toBeGreaterThan(0);
-      const original = readModel(sharedPath('models', 'mnist-cntk.onnx'));
-      const whole = countCost(original, standardOps, inferShapes(original, standardOps, { dynamic: 1 })).macs;
-      for (const member of front.candidates) {
-        const model = readModel(join(folder, 'a', member.file));
-        const { macs } = countCost(model, standardOps, inferShapes(model, standardOps, { dynamic: 1 }));
-        expect(macs).toBe(member.macs);
-        expect(macs).toBeLessThanOrEqual(0.6 * whole);
-        expect(JSON.parse(model.metadata.get('pare.recipe')!)).toEqual(member.genome);
-      }
-      expect(front.candidates[0]!.macs).toBeGreaterThan(0.594 * whole);
-      expect(front.candidates[0]!.measured.value).toBeGreaterThan(0.8);
+    test(
+      'a front below the budget, equal for equal seeds, and equal again when it was killed in between',
+      { timeout: 240_000 },
+      async () => {
+        const reports: OptimizeReport[] = [];
+        let copies = 0;
+        const { front, evaluations } = await run(settings('a'), (report) => {
+          reports.push(report);
+          // What a kill -9 leaves behind at this moment: the files, the lock of a dead process, half a line.
+          if (report.stage !== 'seeds' && report.stage !== 'measured') return;
+          copies++;
+          if (copies !== 2) return;
+          cpSync(join(folder, 'a'), join(folder, 'killed'), { recursive: true });
+          writeFileSync(join(folder, 'killed', 'lock'), '2147483646\n');
+          writeFileSync(join(folder, 'killed', 'archive.jsonl'), '{"genome":[{"mut', { flag: 'a' });
+        });
+        expect(evaluations).toBe(10);
+        expect(front.reached).toBe(true);
+        expect(front.candidates.length).toBeGreaterThan(0);
+        const original = readModel(sharedPath('models', 'mnist-cntk.onnx'));
+        const whole = countCost(original, standardOps, inferShapes(original, standardOps, { dynamic: 1 })).macs;
+        for (const member of front.candidates) {
+          const model = readModel(join(folder, 'a', member.file));
+          const { macs } = countCost(model, standardOps, inferShapes(model, standardOps, { dynamic: 1 }));
+          expect(macs).toBe(member.macs);
+          expect(macs).toBeLessThanOrEqual(0.6 * whole);
+          expect(JSON.parse(model.metadata.get('pare.recipe')!)).toEqual(member.genome);
+        }
+        expect(front.candidates[0]!.macs).toBeGreaterThan(0.594 * whole);
+        expect(front.candidates[0]!.measured.value).toBeGreaterThan(0.8);
 
-      await run(settings('b'));
-      expect(contentOf(join(folder, 'b'))).toEqual(contentOf(join(folder, 'a')));
+        await run(settings('b'));
+        expect(contentOf(join(folder, 'b'))).toEqual(contentOf(join(folder, 'a')));
 
-      let fresh = 0;
-      await run(settings('killed', { resume: true }), (report) => {
-        if (report.stage === 'measured' || report.stage === 'seeds') fresh++;
-      });
-      expect(fresh).toBeGreaterThan(0);
-      expect(contentOf(join(folder, 'killed'))).toEqual(contentOf(join(folder, 'a')));
+        let fresh = 0;
+        await run(settings('killed', { resume: true }), (report) => {
+          if (report.stage === 'measured' || report.stage === 'seeds') fresh++;
+        });
+        expect(fresh).toBeGreaterThan(0);
+        expect(contentOf(join(folder, 'killed'))).toEqual(contentOf(join(folder, 'a')));
 
-      await expect(run(settings('a'))).rejects.toThrow(/already holds a run.*--resume/);
-      await expect(run(settings('a', { resume: true, seed: '8' }))).rejects.toThrow(/other settings \(seed\)/);
+        await expect(run(settings('a'))).rejects.toThrow(/already holds a run.*--resume/);
+        await expect(run(settings('a', { resume: true, seed: '8' }))).rejects.toThrow(/other settings \(seed\)/);
 
-      const all = front.candidates.map((c) => c.macs);
-      expect(pick('accuracy>-50', join(folder, 'a'), front).from).toBe(
-        front.candidates[all.indexOf(Math.min(...all))]!.file,
-      );
-      expect(() => pick('accuracy>1.5%,macs<0.0001%', join(folder, 'a'), front)).toThrow(/no member of the front/);
-      expect(() => pick('beauty>3', join(folder, 'a'), front)).toThrow(/write a condition/);
-    });
+        const all = front.candidates.map((c) => c.macs);
+        expect(pick('accuracy>-50', join(folder, 'a'), front).from).toBe(
+          front.candidates[all.indexOf(Math.min(...all))]!.file,
+        );
+        expect(() => pick('accuracy>1.5%,macs<0.0001%', join(folder, 'a'), front)).toThrow(/no member of the front/);
+        expect(() => pick('beauty>3', join(folder, 'a'), front)).toThrow(/write a condition/);
+      },
+    );
 
     test('a run that the clock ended is repeated by its count', async () => {
       const timed = await run(settings('clock', { evaluations: 100, timeMs: 1 }));
