@@ -1,5 +1,5 @@
 // Edits of a model, collected and then made in one pass over its nodes: what all mutations share.
-import type { Graph, Model, Node } from '../../src/ir/graph.js';
+import type { Graph, Model, Node, ValueInfo } from '../../src/ir/graph.js';
 import type { Tensor } from '../../src/ir/tensor.js';
 import { allNames, capturedNames, indexGraph, mapGraphs, removeDead, subgraphs } from '../../src/ir/walk.js';
 
@@ -70,6 +70,8 @@ export function editModel(base: Model): ModelEditor {
       const made: Graph = {
         ...graph,
         nodes,
+        // a constant that is an input too declares its dims there
+        inputs: changed.size === 0 ? graph.inputs : graph.inputs.map((v) => redeclared(v, changed.get(v.name))),
         initializers: new Map(
           [...graph.initializers.values(), ...initializers].map((t) => [t.name, changed.get(t.name) ?? t]),
         ),
@@ -98,6 +100,10 @@ function changeConstant(node: Node, changed: ReadonlyMap<string, Tensor>): Node 
   const to = node.opType === 'Constant' ? changed.get(node.outputs[0] ?? '') : undefined;
   if (to === undefined) return node;
   return { ...node, attributes: new Map([['value', { name: 'value', kind: 'tensor', value: to }]]) };
+}
+
+function redeclared(v: ValueInfo, to: Tensor | undefined): ValueInfo {
+  return to === undefined ? v : { name: v.name, type: { kind: 'tensor', elemType: to.dataType, shape: to.dims } };
 }
 
 function renameOutputs(node: Node, renamed: ReadonlyMap<string, string>): Node {

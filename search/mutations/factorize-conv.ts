@@ -25,6 +25,7 @@ import {
   openLayers,
   product,
   shiftBias,
+  tensorCache,
   type OpenLayer,
 } from './layers.js';
 import type { Mutation, MutationContext, Place } from './mutation.js';
@@ -205,30 +206,15 @@ function fullRank(kind: FactorKind, open: OpenLayer): number {
 
 type Decomposer = (open: OpenLayer, kind: FactorKind, context: MutationContext) => Factorisation;
 
-interface Decomposed {
-  readonly moments: object | undefined;
-  readonly made: Factorisation;
-}
-
-/** Decompositions by weight, kind and moments, as long as somebody holds the weight. */
 function decomposer(): Decomposer {
-  const byWeight = new WeakMap<object, Map<FactorKind, Decomposed>>();
-  return (open, kind, context) => {
-    const tensor = constantTensorOf(context, open.layer.weight);
-    let kinds = byWeight.get(tensor);
-    if (kinds === undefined) byWeight.set(tensor, (kinds = new Map<FactorKind, Decomposed>()));
-    const moments = gramOf(open, context);
-    const known = kinds.get(kind);
-    if (known !== undefined && known.moments === moments) return known.made;
-    const numbers = numbersOf(open, context);
-    const { fixed, perRank } = costOf(kind, open);
-    const made =
-      kind === 'depthwise'
-        ? factoriseDepthwise(numbers)
-        : factorise(numbers, firstAxes(kind, open), Math.max(1, breakEven(open, fixed, perRank)));
-    kinds.set(kind, { moments, made });
-    return made;
-  };
+  const cached = tensorCache<Factorisation>();
+  return (open, kind, context) =>
+    cached(constantTensorOf(context, open.layer.weight), gramOf(open, context), kind, () => {
+      const numbers = numbersOf(open, context);
+      if (kind === 'depthwise') return factoriseDepthwise(numbers);
+      const { fixed, perRank } = costOf(kind, open);
+      return factorise(numbers, firstAxes(kind, open), Math.max(1, breakEven(open, fixed, perRank)));
+    });
 }
 
 // --- the two nodes ---------------------------------------------------------------------------------------------------------

@@ -3,13 +3,23 @@ import type { Surgery } from '../replay.js';
 import { createFactorizer } from './factorize-conv.js';
 import { foldBatchNorm } from './fold-batch-norm.js';
 import { foldConstants } from './fold-constants.js';
+import { groupConv } from './group-conv.js';
 import type { Mutation } from './mutation.js';
 import { pruneChannels } from './prune-channels.js';
+import { removeBlock } from './remove-block.js';
 import { removeNoOps } from './remove-no-ops.js';
+import { shrinkKernel } from './shrink-kernel.js';
 
 /** Everything built in. Some keep what they computed, so one list should serve a whole search. */
 export function standardMutations(surgery: Pick<Surgery, 'prune'>): readonly Mutation[] {
-  return [pruneChannels(surgery), createFactorizer().mutation, ...losslessMutations()];
+  return [
+    pruneChannels(surgery),
+    createFactorizer().mutation,
+    removeBlock(),
+    shrinkKernel(),
+    groupConv(),
+    ...losslessMutations(),
+  ];
 }
 
 /** Those that change no output: worth applying to every network before a search. */

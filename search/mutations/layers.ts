@@ -192,3 +192,21 @@ function movedBy(edit: ModelEditor, old: Tensor, before: number, shift: () => Fl
   };
   return edit.constant(lazyTensor(old.name, old.dataType, old.dims, values), before);
 }
+
+/** Keeps what was computed from a weight (and from moments of its inputs) as long as somebody holds the weight. */
+export function tensorCache<T>(): (weight: Tensor, moments: object | undefined, key: string, make: () => T) => T {
+  interface Entry {
+    readonly moments: object | undefined;
+    readonly made: T;
+  }
+  const byWeight = new WeakMap<Tensor, Map<string, Entry>>();
+  return (weight, moments, key, make) => {
+    const entries = byWeight.get(weight) ?? new Map<string, Entry>();
+    byWeight.set(weight, entries);
+    const known = entries.get(key);
+    if (known !== undefined && known.moments === moments) return known.made;
+    const made = make();
+    entries.set(key, { moments, made });
+    return made;
+  };
+}
