@@ -16,6 +16,7 @@ import {
   type TargetOptions,
 } from './moments.js';
 import { createSolver } from './solver.js';
+import { withEditedLayers } from './reference.js';
 import { findTargets, type RefitTarget } from './targets.js';
 import { inOrder, startWalk, type Feeds, type Walk } from './walk.js';
 
@@ -25,6 +26,8 @@ export interface RefitOptions {
   /** Channel groups of the base and its dead units; needed wherever outputs lost channels. */
   readonly groups?: ChannelGroups;
   readonly dead?: DeadUnits;
+  /** The base after structural edits, before channels were cut; `start` itself when none was. See reference.ts. */
+  readonly edited?: Model;
   /** Positions drawn per image (all when there are fewer). */
   readonly positions?: number;
   /** Share of the mean input variance. */
@@ -47,12 +50,15 @@ export interface RefitReport {
 
 /** `feeds`: calibration batches. Deterministic; memory: the values at one cut of both networks for all batches. */
 export async function* reconstruct(
-  base: Model,
+  original: Model,
   start: Model,
   feeds: readonly Feeds[],
   options: RefitOptions,
 ): AsyncGenerator<RefitReport, Model> {
   const { runtime, positions = 64, ridge = 1e-3, clipIterations = 2, signal } = options;
+  const uncut = (options.dead?.size ?? 0) === 0 ? start : undefined;
+  const edited = options.edited ?? uncut;
+  const base = edited === undefined ? original : withEditedLayers(original, edited);
   const context = {
     base,
     ...(options.groups === undefined ? {} : { groups: options.groups }),

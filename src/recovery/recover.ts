@@ -37,6 +37,8 @@ export interface RecoverOptions {
   /** What was cut, and the groups that this speaks of: the base's own unless structural edits came before the cut. */
   readonly dead?: DeadUnits;
   readonly groups?: ChannelGroups;
+  /** The base after structural edits, before channels were cut: new layers aim at what they gave there. */
+  readonly edited?: Model;
   /** When given, the closed-form refit comes first: apply it to networks whose weights are plainly inherited. */
   readonly knowledge?: Knowledge;
   /** Activations held at once, about (1.5 GB). */
@@ -74,6 +76,7 @@ export async function* recover(
     runtime,
     rng: createRng(options.seed).fork('reconstruct'),
     ...cut,
+    ...(options.edited === undefined ? {} : { edited: options.edited }),
     ...(positions === undefined ? {} : { positions }),
   });
 }
