@@ -92,11 +92,11 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     const { low, high } = targets;
     // The greedy answer along the range, the budget first.
     const found = [tight(base, high)];
-    for (const share of [high, 0.8 * high]) {
-      const both = mixed(share);
-      if (both !== undefined) found.push(both);
-    }
-    for (let i = 0; i < 5; i++) found.push(fit(base, high + ((low - high) * i) / 4));
+    const shares = [0, 1, 2, 3, 4].map((i) => high + ((low - high) * i) / 4);
+    // Factors and channels together where there are factors, else channels alone; then a few of the other kind to learn from.
+    const both = shares.map((share) => mixed(share));
+    shares.forEach((share, i) => found.push(both[i] ?? fit(base, share)));
+    if (both.some((g) => g !== undefined)) found.push(fit(base, (low + high) / 2), fit(base, low));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
       // Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut.
