@@ -1,6 +1,7 @@
 // The command line as a function: parses, runs one command, turns errors into one sentence and an exit code.
 import yargs from 'yargs';
 import { PareError } from '../errors.js';
+import { compareCommand } from './compare.js';
 import { countCommand } from './count.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
@@ -27,6 +28,7 @@ function parser(args: readonly string[]) {
       .locale('en')
       .parserConfiguration({ 'dot-notation': false, 'duplicate-arguments-array': true })
       // one line a command
+      .command(compareCommand)
       .command(countCommand)
       .command(groupsCommand)
       .command(measureCommand)

@@ -15,7 +15,7 @@ import { standardOps } from '../ops/index.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
 import { packageVersion } from './version.js';
-import { jsonOption, openModel, wholeNumber } from './options.js';
+import { jsonOption, matcher, openModel, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -238,11 +238,6 @@ function dryRun(args: Arguments, ignore: (name: string) => boolean): string {
     `${args.evaluations ?? 24} candidates would be measured; nothing was written`,
     ...(frozen.length === 0 ? [] : ['frozen:', ...frozen]),
   ].join('\n');
-}
-
-function matcher(patterns: readonly string[]): (name: string) => boolean {
-  const all = patterns.map((p) => new RegExp(`^${p.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`));
-  return (name) => all.some((r) => r.test(name));
 }
 
 function duration(text: string): number {

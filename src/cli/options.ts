@@ -65,3 +65,9 @@ export function wholeNumber(name: string, least: number) {
     return value;
   };
 }
+
+/** Names that fit one of the patterns; * stands for anything. */
+export function matcher(patterns: readonly string[]): (name: string) => boolean {
+  const all = patterns.map((p) => new RegExp(`^${p.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`));
+  return (name) => all.some((r) => r.test(name));
+}

@@ -208,12 +208,13 @@ function reportText(
 ): string {
   const percent = isFraction(front.metric);
   const mega = (v: number): string => `${(v / 1e6).toFixed(2)} M`;
+  const alone = (f: FigureReport): string => showFigure({ ...f, difference: undefined }, percent);
   const rows = front.candidates.map((c) => [
     `[${c.file}](${c.file})`,
     `${mega(c.macs)} (${((100 * c.macs) / front.original.macs).toFixed(1)} %)`,
     mega(2 * c.macs),
     mega(c.params),
-    showFigure({ ...c.measured, difference: undefined }, percent),
+    alone(c.measured),
     c.measured.difference === undefined
       ? '-'
       : `${signed(c.measured.difference.value, percent)} [${signed(c.measured.difference.ci95[0], percent)}, ${signed(c.measured.difference.ci95[1], percent)}]`,
@@ -226,8 +227,8 @@ function reportText(
     '',
     front.reached ? '' : `**The budget was not reached:** ${front.note ?? 'these candidates come closest'}.\n`,
     `Original: ${mega(original.macs)} MACs (${mega(2 * original.macs)} FLOPs = 2 x MACs), ${mega(original.params)} parameters, peak activations ${mega(original.memoryBytes)}B; ` +
-      `${front.metric} on held-out calibration data ${showFigure(original.measured, percent)}` +
-      (original.test === undefined ? '.' : `; on the test data ${showFigure(original.test, percent)}.`),
+      `${front.metric} on held-out calibration data ${alone(original.measured)}` +
+      (original.test === undefined ? '.' : `; on the test data ${alone(original.test)}.`),
     '',
     `| file | MACs | FLOPs | params | ${front.metric}, held out [95 %] | against the original | test [95 %] | recipe |`,
     '|---|---|---|---|---|---|---|---|',
