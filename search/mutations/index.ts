@@ -6,9 +6,11 @@ import { foldConstants } from './fold-constants.js';
 import { groupConv } from './group-conv.js';
 import type { Mutation } from './mutation.js';
 import { pruneChannels } from './prune-channels.js';
+import { reduceResolution } from './reduce-resolution.js';
 import { removeBlock } from './remove-block.js';
 import { removeNoOps } from './remove-no-ops.js';
 import { shrinkKernel } from './shrink-kernel.js';
+import { swapActivation } from './swap-activation.js';
 
 /** Everything built in. Some keep what they computed, so one list should serve a whole search. */
 export function standardMutations(surgery: Pick<Surgery, 'prune'>): readonly Mutation[] {
@@ -18,6 +20,8 @@ export function standardMutations(surgery: Pick<Surgery, 'prune'>): readonly Mut
     removeBlock(),
     shrinkKernel(),
     groupConv(),
+    swapActivation(),
+    reduceResolution(),
     ...losslessMutations(),
   ];
 }
