@@ -15,6 +15,7 @@ interface Measure {
   readonly n: number;
   readonly ci95: readonly [number, number];
   readonly difference?: { readonly value: number; readonly ci95: readonly [number, number] };
+  readonly relativeError?: number;
 }
 
 export interface FrontMember {
