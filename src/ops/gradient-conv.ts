@@ -1,55 +1,86 @@
 // Gradients of convolutions. Input gradient: the transposed convolution. Weight gradient: one Gemm of the output gradient
 // [M, N*P] with the input unfolded tap by tap [taps*C, N*P]. https://onnx.ai/onnx/operators/onnx__Conv.html
-import { attrInts } from '../ir/graph.js';
+import { countOfDims, formulas, indices } from './gradient-rules.js';
+import { padded } from './gradient-movement.js';
+import { geometryOf, type Geometry } from './gradient-window.js';
 import type { GradientContext, GradientRule } from './op.js';
 import { groupOf } from './window.js';
-
-interface Geometry {
-  readonly kernel: readonly number[];
-  readonly strides: readonly number[];
-  readonly dilations: readonly number[];
-  /** Begins, then ends; auto_pad is resolved. */
-  readonly pads: readonly number[];
-}
 
 export const convGradient: GradientRule = (ctx) => {
   const g = ctx.gradient(0);
   if (g === undefined) return [];
   const x = ctx.inputShape(0);
-  const geometry = geometryOf(ctx, x.slice(2), ctx.outputShape(0).slice(2), ctx.inputShape(1).slice(2));
-  const others = x.slice(2).map((_, k) => k + 2);
+  const w = ctx.inputShape(1);
+  const out = ctx.outputShape(0);
+  const geometry = geometryOf(ctx, x.slice(2), out.slice(2), w.slice(2));
+  const filters = { group: groupOf(ctx), shape: w, geometry };
   return [
-    ctx.needed(0) ? inputGradient(ctx, g, geometry) : undefined,
-    ctx.needed(1) ? weightGradient(ctx, g, geometry) : undefined,
-    ctx.arity > 2 && ctx.needed(2) ? ctx.emit('ReduceSum', [g, ctx.ints([0, ...others])], { keepdims: 0 }) : undefined,
+    ctx.needed(0) ? inputGradient(ctx, g, x.slice(2), out.slice(2), geometry) : undefined,
+    ctx.needed(1) ? filterGradient(ctx, { name: ctx.input(0), shape: x }, { name: g, shape: out }, filters) : undefined,
+    ctx.arity > 2 && ctx.needed(2) ? perChannel(ctx, g, x.length) : undefined,
   ];
 };
 
-/** The lengths, with auto_pad written out from input and output sizes. */
-function geometryOf(
-  ctx: GradientContext,
-  input: readonly number[],
-  output: readonly number[],
-  kernel: readonly number[],
-): Geometry {
-  const strides = attrInts(ctx.node, 'strides') ?? kernel.map(() => 1);
-  const dilations = attrInts(ctx.node, 'dilations') ?? kernel.map(() => 1);
-  const auto = ctx.node.attributes.get('auto_pad');
-  const mode = auto?.kind === 'string' ? auto.value : 'NOTSET';
-  if (mode === 'NOTSET' || mode === '') {
-    return { kernel, strides, dilations, pads: attrInts(ctx.node, 'pads') ?? [...kernel, ...kernel].map(() => 0) };
-  }
-  const total = kernel.map((k, i) =>
-    mode === 'VALID' ? 0 : Math.max((output[i]! - 1) * strides[i]! + (k - 1) * dilations[i]! + 1 - input[i]!, 0),
-  );
-  const begins = total.map((t) => (mode === 'SAME_UPPER' ? Math.floor(t / 2) : Math.ceil(t / 2)));
-  return { kernel, strides, dilations, pads: [...begins, ...total.map((t, i) => t - begins[i]!)] };
+/** The transposed convolution is the adjoint of a convolution of its output: the parts are the same, the other way round. */
+export const convTransposeGradient: GradientRule = (ctx) => {
+  const g = ctx.gradient(0);
+  if (g === undefined) return [];
+  const x = ctx.inputShape(0);
+  const w = ctx.inputShape(1);
+  const out = ctx.outputShape(0);
+  const geometry = transposedGeometry(ctx, out.slice(2), x.slice(2), w.slice(2));
+  const filters = { group: groupOf(ctx), shape: w, geometry };
+  const input = (): string =>
+    ctx.emit('Conv', [g, ctx.input(1)], {
+      group: groupOf(ctx),
+      kernel_shape: geometry.kernel,
+      strides: geometry.strides,
+      dilations: geometry.dilations,
+      pads: geometry.pads,
+    });
+  return [
+    ctx.needed(0) ? input() : undefined,
+    ctx.needed(1) ? filterGradient(ctx, { name: g, shape: out }, { name: ctx.input(0), shape: x }, filters) : undefined,
+    ctx.arity > 2 && ctx.needed(2) ? perChannel(ctx, g, x.length) : undefined,
+  ];
+};
+
+function perChannel(ctx: GradientContext, g: string, rank: number): string {
+  const axes = indices(rank).filter((k) => k !== 1);
+  return formulas(ctx).sum(g, axes, 0);
 }
 
-function inputGradient(ctx: GradientContext, g: string, { kernel, strides, dilations, pads }: Geometry): string {
+/** Pads follow from output_shape or auto_pad where those are given. */
+function transposedGeometry(
+  ctx: GradientContext,
+  out: readonly number[],
+  x: readonly number[],
+  kernel: readonly number[],
+): Geometry {
+  const plain = geometryOf(ctx, out, x, kernel);
+  const { attributes } = ctx.node;
+  const auto = attributes.get('auto_pad');
+  const same = auto?.kind === 'string' && auto.value.startsWith('SAME');
+  if (!attributes.has('output_shape') && !same) return plain;
+  const extra = attributes.get('output_padding');
+  const outputPadding = extra?.kind === 'ints' ? extra.value : kernel.map(() => 0);
+  const total = kernel.map((k, i) =>
+    Math.max(0, plain.strides[i]! * (x[i]! - 1) + outputPadding[i]! + (k - 1) * plain.dilations[i]! + 1 - out[i]!),
+  );
+  // onnxruntime puts the odd one at the end for SAME_UPPER only
+  const upper = auto?.kind === 'string' && auto.value === 'SAME_UPPER';
+  const begins = total.map((t) => (upper ? Math.floor(t / 2) : t - Math.floor(t / 2)));
+  return { ...plain, pads: [...begins, ...total.map((t, i) => t - begins[i]!)] };
+}
+
+function inputGradient(
+  ctx: GradientContext,
+  g: string,
+  input: readonly number[],
+  output: readonly number[],
+  { kernel, strides, dilations, pads }: Geometry,
+): string {
   const n = kernel.length;
-  const input = ctx.inputShape(0).slice(2);
-  const output = ctx.outputShape(0).slice(2);
   // ConvTranspose gives (out - 1) * stride + extent - pads; what the stride skipped at the end is its output_padding
   const missing = input.map((length, k) => {
     const extent = (kernel[k]! - 1) * dilations[k]! + 1;
@@ -65,75 +96,78 @@ function inputGradient(ctx: GradientContext, g: string, { kernel, strides, dilat
   });
 }
 
-function weightGradient(ctx: GradientContext, g: string, geometry: Geometry): string {
-  const group = groupOf(ctx);
-  const [batch = 1, channels = 1] = ctx.inputShape(0);
-  const filters = ctx.inputShape(1)[0]!;
-  const output = ctx.outputShape(0).slice(2);
-  const positions = output.reduce((a, b) => a * b, 1);
+interface Side {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+interface Filters {
+  readonly group: number;
+  /** [M, C / group, kernel...] */
+  readonly shape: readonly number[];
+  readonly geometry: Geometry;
+}
+
+/** Of `long` [N, C, ...], over which the windows slide, and the gradient `short` [N, M, ...] of what they give. */
+function filterGradient(ctx: GradientContext, long: Side, short: Side, filters: Filters): string {
+  const { group, shape, geometry } = filters;
+  const m = formulas(ctx);
+  const [batch = 1, channels = 1] = long.shape;
+  const [count = 1, perGroup = 1] = shape;
+  const output = short.shape.slice(2);
   const { kernel } = geometry;
-  const taps = kernel.reduce((a, b) => a * b, 1);
-  const unfolded = unfold(ctx, geometry, output);
-  const spatial = kernel.map((_, k) => k + 2);
-  if (group === channels && channels > 1) {
-    // depthwise: one tap of one channel meets the gradients of its own filters only
-    const per = filters / channels;
-    const rows = unfolded.map((u) => {
-      const product = ctx.emit('Mul', [
-        ctx.emit('Reshape', [g, ctx.ints([batch, channels, per, ...output])]),
-        ctx.emit('Reshape', [u, ctx.ints([batch, channels, 1, ...output])]),
-      ]);
-      return ctx.emit('ReduceSum', [product, ctx.ints([0, ...spatial.map((a) => a + 1)])], { keepdims: 0 });
-    });
-    const stacked = taps === 1 ? rows[0]! : ctx.emit('Concat', columns(ctx, rows, filters), { axis: 1 });
-    return ctx.emit('Reshape', [stacked, ctx.ints([filters, 1, ...kernel])]);
-  }
-  // [N, C, P...] -> [C, N, P...]: then taps stack on the first axis without moving anything else
-  const swap = [1, 0, ...spatial];
-  const swapped = unfolded.map((u) => ctx.emit('Transpose', [u], { perm: swap }));
-  const gradient = ctx.emit('Transpose', [g], { perm: swap });
-  const perGroup = channels / group;
-  const filtersPerGroup = filters / group;
-  const flat = batch * positions;
+  const taps = countOfDims(kernel);
+  if (group === channels && channels > 1) return depthwise(ctx, long, short, filters);
+  // [C, N, P...]: taps stack on the first axis without moving anything else
+  const swap = [1, 0, ...kernel.map((_, k) => k + 2)];
+  const flat = batch * countOfDims(output);
+  const unfolded = unfold(ctx, m.transpose(long.name, swap), geometry, output);
+  const gradient = m.transpose(short.name, swap);
   if (group === 1) {
-    const stack = swapped.length === 1 ? swapped[0]! : ctx.emit('Concat', swapped, { axis: 0 });
-    const product = ctx.emit(
-      'Gemm',
-      [
-        ctx.emit('Reshape', [gradient, ctx.ints([filters, flat])]),
-        ctx.emit('Reshape', [stack, ctx.ints([taps * channels, flat])]),
-      ],
-      { transB: 1 },
-    );
-    const arranged = ctx.emit('Reshape', [product, ctx.ints([filters, taps, channels])]);
-    const moved = ctx.emit('Transpose', [arranged], { perm: [0, 2, 1] });
-    return ctx.emit('Reshape', [moved, ctx.ints([filters, channels, ...kernel])]);
+    const stack = taps === 1 ? unfolded[0]! : ctx.emit('Concat', unfolded, { axis: 0 });
+    const product = ctx.emit('Gemm', [m.reshape(gradient, [count, flat]), m.reshape(stack, [taps * channels, flat])], {
+      transB: 1,
+    });
+    if (taps === 1) return m.reshape(product, shape);
+    const moved = m.transpose(m.reshape(product, [count, taps, channels]), [0, 2, 1]);
+    return m.reshape(moved, shape);
   }
-  const grouped = ctx.emit('Reshape', [gradient, ctx.ints([group, filtersPerGroup, flat])]);
-  const perTap = swapped.map((s) => {
-    const operand = ctx.emit('Reshape', [s, ctx.ints([group, perGroup, flat])]);
-    const product = ctx.emit('MatMul', [grouped, ctx.emit('Transpose', [operand], { perm: [0, 2, 1] })]);
-    return ctx.emit('Reshape', [product, ctx.ints([filters, perGroup, 1])]);
+  const grouped = m.reshape(gradient, [group, count / group, flat]);
+  const perTap = unfolded.map((u) => {
+    const operand = m.transpose(m.reshape(u, [group, perGroup, flat]), [0, 2, 1]);
+    return m.reshape(ctx.emit('MatMul', [grouped, operand]), [count, perGroup, 1]);
   });
-  const all = taps === 1 ? perTap[0]! : ctx.emit('Concat', perTap, { axis: 2 });
-  return ctx.emit('Reshape', [all, ctx.ints([filters, perGroup, ...kernel])]);
+  return m.reshape(taps === 1 ? perTap[0]! : ctx.emit('Concat', perTap, { axis: 2 }), shape);
 }
 
-function columns(ctx: GradientContext, rows: readonly string[], length: number): string[] {
-  return rows.map((r) => ctx.emit('Reshape', [r, ctx.ints([length, 1])]));
+/** One tap of one channel meets the gradients of its own filters only. */
+function depthwise(ctx: GradientContext, long: Side, short: Side, { shape, geometry }: Filters): string {
+  const m = formulas(ctx);
+  const [batch = 1, channels = 1] = long.shape;
+  const output = short.shape.slice(2);
+  const per = shape[0]! / channels;
+  const taps = unfold(ctx, long.name, geometry, output);
+  const spatial = output.map((_, k) => k + 2);
+  const rows = taps.map((u) => {
+    if (per === 1) return m.reshape(m.sum(m.mul(short.name, u), [0, ...spatial], 0), [channels, 1]);
+    const product = m.mul(
+      m.reshape(short.name, [batch, channels, per, ...output]),
+      m.reshape(u, [batch, channels, 1, ...output]),
+    );
+    return m.reshape(m.sum(product, [0, ...spatial.map((a) => a + 1)], 0), [shape[0]!, 1]);
+  });
+  return m.reshape(rows.length === 1 ? rows[0]! : ctx.emit('Concat', rows, { axis: 1 }), shape);
 }
 
-/** For every tap, in row-major order, the input values that it meets: [N, C, output...]. */
-function unfold(ctx: GradientContext, geometry: Geometry, output: readonly number[]): string[] {
+/** For every tap, in row-major order, the values that it meets: [.., .., output...]. */
+function unfold(ctx: GradientContext, name: string, geometry: Geometry, output: readonly number[]): string[] {
   const { kernel, strides, dilations, pads } = geometry;
   const n = kernel.length;
-  const none = [0, 0];
-  const padded = pads.some((p) => p > 0)
-    ? ctx.emit('Pad', [ctx.input(0), ctx.ints([...none, ...pads.slice(0, n), ...none, ...pads.slice(n)])])
-    : ctx.input(0);
+  const wide = padded(ctx, name, [0, 0, ...pads.slice(0, n)], [0, 0, ...pads.slice(n)]);
+  const taps = countOfDims(kernel);
+  if (taps === 1 && strides.every((s) => s === 1)) return [wide];
   const axes = ctx.ints(kernel.map((_, k) => k + 2));
-  const taps = kernel.reduce((a, b) => a * b, 1);
-  return Array.from({ length: taps }, (_, t) => {
+  return indices(taps).map((t) => {
     let rest = t;
     const at = kernel.map(() => 0);
     for (let k = n - 1; k >= 0; k--) {
@@ -141,6 +175,11 @@ function unfold(ctx: GradientContext, geometry: Geometry, output: readonly numbe
       rest = Math.floor(rest / kernel[k]!);
     }
     const ends = at.map((a, k) => a + (output[k]! - 1) * strides[k]! + 1);
-    return ctx.emit('Slice', [padded, ctx.ints(at), ctx.ints(ends), axes, ctx.ints(strides)]);
+    return ctx.emit('Slice', [wide, ctx.ints(at), ctx.ints(ends), axes, ctx.ints(strides)]);
   });
 }
+
+export const convGradients: readonly (readonly [string, GradientRule])[] = [
+  ['Conv', convGradient],
+  ['ConvTranspose', convTransposeGradient],
+];

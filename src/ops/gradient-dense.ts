@@ -1,10 +1,12 @@
-// Gradients of Gemm and MatMul. https://onnx.ai/onnx/operators/onnx__Gemm.html
+// Gradients of Gemm, MatMul and Einsum. https://onnx.ai/onnx/operators/onnx__Gemm.html
 import { attrFloat, attrInt } from '../ir/graph.js';
-import { unbroadcast } from './gradient-rules.js';
+import { formulas, indices, unbroadcast } from './gradient-rules.js';
+import { readEinsum } from './matmul.js';
 import type { GradientContext, GradientRule } from './op.js';
+import { contradiction } from './rules.js';
 
 /** Y = alpha A' B' + beta C. */
-export const gemmGradient: GradientRule = (ctx) => {
+const gemmGradient: GradientRule = (ctx) => {
   const g = ctx.gradient(0);
   if (g === undefined) return [];
   const [tA, tB] = [attrInt(ctx.node, 'transA', 0), attrInt(ctx.node, 'transB', 0)];
@@ -31,7 +33,7 @@ export const gemmGradient: GradientRule = (ctx) => {
 };
 
 /** Any ranks, with broadcast batch axes; vectors count as matrices with one row or column. */
-export const matmulGradient: GradientRule = (ctx) => {
+const matmulGradient: GradientRule = (ctx) => {
   const g = ctx.gradient(0);
   if (g === undefined) return [];
   const [a, b] = [ctx.inputShape(0), ctx.inputShape(1)];
@@ -80,3 +82,52 @@ function swapLast(ctx: GradientContext, name: string, rank: number): string {
   [perm[rank - 2], perm[rank - 1]] = [rank - 1, rank - 2];
   return ctx.emit('Transpose', [name], { perm });
 }
+
+/**
+ * Each operand's gradient is again a product, of the gradient and the other operands, summed over what the operand lacks.
+ * Indices that only the operand has are spread; those of length 1 that others stretch are summed.
+ */
+const einsumGradient: GradientRule = (ctx) => {
+  const g = ctx.gradient(0);
+  const equation = readEinsum(ctx);
+  if (g === undefined || equation === undefined) return [];
+  const m = formulas(ctx);
+  const letters = new Map<string, string>();
+  const alphabet = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
+  const spelled = (term: readonly string[]): string =>
+    term
+      .map((index) => {
+        const letter = letters.get(index) ?? alphabet[letters.size]!;
+        letters.set(index, letter);
+        return letter;
+      })
+      .join('');
+  const lengthOf = (index: string): number => Number(equation.lengths.get(index));
+  return indices(ctx.arity).map((i) => {
+    if (!ctx.needed(i)) return undefined;
+    const term = equation.terms[i]!;
+    if (new Set(term).size < term.length) {
+      contradiction(ctx, 'there is no gradient for an index that one operand has twice (a diagonal)');
+    }
+    const others = equation.terms.flatMap((t, k) => (k === i ? [] : [{ term: t, name: ctx.input(k) }]));
+    const around = new Set([...equation.result, ...others.flatMap((o) => o.term)]);
+    const found = term.filter((index) => around.has(index));
+    const text = [equation.result, ...others.map((o) => o.term)].map(spelled).join(',');
+    const product = ctx.emit('Einsum', [g, ...others.map((o) => o.name)], {
+      equation: `${text}->${spelled(found)}`,
+    });
+    // lengths of what came out, with 1 for what only this operand has
+    const wide = term.map((index) => (around.has(index) ? lengthOf(index) : 1));
+    const shaped = m.reshape(product, wide);
+    const shape = ctx.inputShape(i);
+    const stretched = term.flatMap((_, k) => (shape[k] === 1 && wide[k] !== 1 ? [k] : []));
+    const summed = m.sum(shaped, stretched);
+    return term.every((index) => around.has(index)) ? summed : ctx.emit('Expand', [summed, ctx.ints(shape)]);
+  });
+};
+
+export const denseGradients: readonly (readonly [string, GradientRule])[] = [
+  ['Gemm', gemmGradient],
+  ['MatMul', matmulGradient],
+  ['Einsum', einsumGradient],
+];

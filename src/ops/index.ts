@@ -6,7 +6,7 @@ import { contribOps } from './contrib.js';
 import { controlOps } from './control.js';
 import { convOps } from './conv.js';
 import { elementwiseOps } from './elementwise.js';
-import { gradientRules } from './gradients.js';
+import { expandRules, gradientRules } from './gradients.js';
 import { imageOps } from './image.js';
 import { matmulOps } from './matmul.js';
 import { mlOps } from './ml.js';
@@ -56,8 +56,14 @@ const families: readonly OpDef[] = [
 export const operators: readonly OpDef[] = families.map((def) => {
   const plain = (def.domain ?? '') === '';
   const gradient = plain ? gradientRules.get(def.opType) : undefined;
+  const expand = plain ? expandRules.get(def.opType) : undefined;
   const channels = channelRules.get(plain ? def.opType : `${def.domain}:${def.opType}`);
-  return { ...def, ...(gradient === undefined ? {} : { gradient }), ...(channels === undefined ? {} : { channels }) };
+  return {
+    ...def,
+    ...(gradient === undefined ? {} : { gradient }),
+    ...(expand === undefined ? {} : { expand }),
+    ...(channels === undefined ? {} : { channels }),
+  };
 });
 
 /** The operators of ONNX; plug-ins add theirs by `.with(...)`. */

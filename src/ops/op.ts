@@ -34,6 +34,8 @@ export interface OpDef {
   readonly channels?: ChannelRule;
   /** Emits the gradient as ordinary ONNX nodes (training engine). */
   readonly gradient?: GradientRule;
+  /** The operator in simpler ones, through which gradients flow; for those that have no `gradient` of their own. */
+  readonly expand?: ExpandRule;
 }
 
 // --- shapes and values -------------------------------------------------------------------------------------------------
@@ -193,19 +195,9 @@ export type ChannelRule = (ctx: ChannelContext) => void;
 /** An attribute of an emitted node: a plain number is an INT, numbers are INTS; `{ float }` is a FLOAT. */
 export type EmitAttribute = number | string | readonly number[] | { readonly float: number };
 
-/** What a gradient rule sees: the forward node with all shapes known, and the means to add nodes of the default domain. */
-export interface GradientContext extends ShapeContext {
-  /** Concrete dims; throws PareError where they are not known. */
-  inputShape(i: number): readonly number[];
-  outputShape(i: number): readonly number[];
-  /** Name of input i ('' when omitted) and of output i, for use in emitted nodes. */
-  input(i: number): string;
-  output(i: number): string;
-  /** Name of the gradient of output i; undefined where nothing flows back. */
-  gradient(i: number): string | undefined;
-  /** Whether a gradient of input i is wanted: rules skip the work otherwise. */
-  needed(i: number): boolean;
-  /** Adds a node and returns the name of its first output. */
+/** The means to add nodes of the default domain, in the form of opset 18 (axes of reductions are inputs); older opsets are served too. */
+export interface EmitContext {
+  /** Adds a node and returns the name of its first output; a node that is there already is taken again. */
   emit(opType: string, inputs: readonly string[], attributes?: Readonly<Record<string, EmitAttribute>>): string;
   /** Adds a node with several outputs. */
   emitAll(
@@ -214,10 +206,32 @@ export interface GradientContext extends ShapeContext {
     outputs: number,
     attributes?: Readonly<Record<string, EmitAttribute>>,
   ): readonly string[];
-  /** A FLOAT constant (scalar by default). */
+  /** A constant of the node's own floating-point type (scalar by default). */
   float(values: number | readonly number[], dims?: readonly number[]): string;
-  /** An INT64 vector. */
-  ints(values: readonly number[]): string;
+  /** An INT64 tensor, a vector by default. */
+  ints(values: readonly number[], dims?: readonly number[]): string;
+}
+
+/** What an expansion sees: the node with all shapes known. */
+export interface ExpandContext extends ShapeContext, EmitContext {
+  /** Concrete dims; throws PareError where they are not known. */
+  inputShape(i: number): readonly number[];
+  outputShape(i: number): readonly number[];
+  /** Name of input i ('' when omitted). */
+  input(i: number): string;
+}
+
+/** Names of the values that stand for the outputs; undefined = that output cannot be had this way. */
+export type ExpandRule = (ctx: ExpandContext) => readonly (string | undefined)[];
+
+/** What a gradient rule sees: the forward node with all shapes known, and the means to add nodes. */
+export interface GradientContext extends ExpandContext {
+  /** Name of output i for use in emitted nodes; an optional output that the node leaves out is added to it. */
+  output(i: number): string;
+  /** Name of the gradient of output i; undefined where nothing flows back. */
+  gradient(i: number): string | undefined;
+  /** Whether a gradient of input i is wanted: rules skip the work otherwise. */
+  needed(i: number): boolean;
 }
 
 /** Per input the name of its gradient, in the input's own shape; undefined = none. The engine adds up what fans out. */

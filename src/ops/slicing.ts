@@ -143,7 +143,7 @@ const padValue: ValueRule = (ctx) => {
 };
 
 /** Where position k of a padded axis is read from; -1: the constant. */
-function padSource(mode: string, k: number, d: number): number {
+export function padSource(mode: string, k: number, d: number): number {
   if (k >= 0 && k < d) return k;
   if (mode === 'edge') return k < 0 ? 0 : d - 1;
   if (mode === 'wrap') return ((k % d) + d) % d;

@@ -5,7 +5,9 @@ import { attrFloat, intAttribute, type Graph, type Model, type Node, type ValueI
 import { DataType, floatTensor, readFloats, type Tensor } from '../ir/tensor.js';
 import type { OpTable } from '../ops/op.js';
 import type { Runtime, RuntimeTensor, Session } from '../runtime/runtime.js';
-import { appendGradients, createEmitter } from './gradient.js';
+import { createEmitter } from './emitter.js';
+import { appendGradients } from './gradient.js';
+import { modernized } from './modernize.js';
 
 export interface SgdOptions {
   readonly momentum: number;
@@ -27,11 +29,12 @@ export interface TrainingStep {
  * statistics `next/s`. BatchNormalization runs in training mode. Batch and input sizes are fixed by `dims`.
  */
 export function trainingStep(
-  model: Model,
+  given: Model,
   table: OpTable,
   dims: ReadonlyMap<string, readonly number[]>,
   options: SgdOptions,
 ): TrainingStep {
+  const model: Model = { ...given, ...modernized(given) };
   const trained = trainableNames(model.graph);
   const { graph, statistics } = inTrainingMode(model.graph);
   const logits = graph.outputs[0]!.name;

@@ -203,7 +203,7 @@ describe('gradient graphs agree with central differences', () => {
     const e = createEmitter(base, 'f');
     const loss = e.emit('ReduceMax', [e.emit('Det', [e.emit('Reshape', ['x', e.ints([2, 2])])])]);
     expect(() => appendGradients({ graph: e.extended(base), opsets: OPSETS }, standardOps, loss, ['x'], {})).toThrow(
-      /ReduceMax .* has no gradient rule/,
+      /^Det .* has no gradient rule/,
     );
   });
 });
