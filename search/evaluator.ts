@@ -132,7 +132,7 @@ export async function recovered(
   const { replayer, runtime } = context;
   const { structure, dead } = partsOf(genome);
   const start = replayer.replay(genome);
-  const { groups } = replayer.structure(structure);
+  const { groups, model: edited } = replayer.structure(structure);
   const { knowledge } = replayer.options;
   if (genome.length === 0 || effort.mode === 'none') return start;
   if (effort.mode === 'quick') return knowledge?.quickRefit(start, dead, groups) ?? start;
@@ -149,6 +149,7 @@ export async function recovered(
         positions: effort.positions,
         dead,
         groups,
+        edited,
         runtime,
         ...(knowledge === undefined ? {} : { knowledge }),
         ...(signal === undefined ? {} : { signal }),

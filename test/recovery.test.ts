@@ -18,6 +18,7 @@ import { findLayers } from '../src/recovery/layers.js';
 import { reconstruct } from '../src/recovery/least-squares.js';
 import { cholesky, solveRows } from '../src/recovery/linear-algebra.js';
 import { finish } from '../src/recovery/recover.js';
+import { withEditedLayers } from '../src/recovery/reference.js';
 import type { Feeds } from '../src/recovery/walk.js';
 import { createRng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
@@ -217,6 +218,93 @@ const difference = (a: readonly number[], b: readonly number[]): number => {
   const scale = Math.max(...a.map(Math.abs));
   return Math.max(...a.map((v, i) => Math.abs(v - b[i]!))) / scale;
 };
+
+describe('wide layers', () => {
+  test('above the exact size: order by what is known, refit by conjugate gradients, and nothing quadratic in 20,000 columns', async () => {
+    const make = (channels: number, taps: number): Model => {
+      const g = graphBuilder();
+      const x = g.input('x', DataType.FLOAT, ['N', 2, 5, 5]);
+      const w1 = g.constant(floatTensor('w1', [channels, 2, 1, 1], normals('w1', channels * 2)));
+      const b1 = g.constant(floatTensor('b1', [channels], normals('b1', channels)));
+      const h = g.op('Relu', [g.op('Conv', [x, w1, b1])]);
+      const w2 = g.constant(floatTensor('w2', [3, channels, taps, taps], normals('w2', 3 * channels * taps ** 2)));
+      const b2 = g.constant(floatTensor('b2', [3], normals('b2', 3)));
+      g.output(g.op('Conv', [h, w2, b2]), DataType.FLOAT);
+      return g.model();
+    };
+    for (const [channels, taps, kind] of [
+      [160, 3, 'channel'],
+      [20_000, 1, 'diagonal'],
+    ] as const) {
+      const base = analyse(make(channels, taps), standardOps);
+      const feeds = images('wide', [8, 2, 5, 5], 2);
+      const data = await finish(learn(base, feeds, { runtime, rng: createRng(1) }));
+      expect([...data.grams.values()].map((g) => g.kind)).toContain(kind);
+      const knowledge = knowledgeOf(base, data);
+      const group = base.groups.groups.find((g) => g.size === channels)!;
+      const { order } = knowledge.removal(group.id)!;
+      const dead = new Map([[group.id, order.slice(0, channels / 8).toSorted((a, b) => a - b)]]);
+      const pruned = pruneModel(base, dead);
+      const quick = knowledge.quickRefit(pruned, dead);
+      const fitted = await finish(
+        reconstruct(base.model, quick, feeds, { runtime, rng: createRng(1), groups: base.groups, dead }),
+      );
+      const truth = await outputs(base.model, feeds);
+      const error = async (m: Model): Promise<number> => difference(truth, await outputs(m, feeds));
+      expect(await error(quick)).toBeLessThan(await error(pruned));
+      expect(await error(fitted)).toBeLessThanOrEqual(await error(quick));
+    }
+  });
+});
+
+describe('edited layers', () => {
+  test('a factor that the original lacks aims at what it gave there, also when its channels were cut', async () => {
+    // the original: one Conv; edited: the same as 3 x 1 then 1 x 3 of full rank
+    const original = graphBuilder();
+    const edited = graphBuilder();
+    const dims = ['N', 4, 7, 6];
+    const kernels = [normals('column', 6 * 4 * 3), normals('row', 5 * 6 * 3)];
+    const whole = new Float32Array(5 * 4 * 9);
+    for (let o = 0; o < 5; o++)
+      for (let c = 0; c < 4; c++)
+        for (let y = 0; y < 3; y++)
+          for (let x = 0; x < 3; x++)
+            for (let r = 0; r < 6; r++)
+              whole[((o * 4 + c) * 3 + y) * 3 + x]! +=
+                kernels[0]![(r * 4 + c) * 3 + y]! * kernels[1]![(o * 6 + r) * 3 + x]!;
+    for (const g of [original, edited]) g.input('x', DataType.FLOAT, dims);
+    const w = original.constant(floatTensor('w', [5, 4, 3, 3], whole));
+    original.output(original.op('Conv', ['x', w], { pads: [1, 1, 1, 1] }, { outputs: ['y'] }), DataType.FLOAT);
+    const column = edited.constant(floatTensor('column', [6, 4, 3, 1], kernels[0]!));
+    const row = edited.constant(floatTensor('row', [5, 6, 1, 3], kernels[1]!));
+    const between = edited.op('Conv', ['x', column], { pads: [1, 0, 1, 0] }, { outputs: ['between'] });
+    edited.output(edited.op('Conv', [between, row], { pads: [0, 1, 0, 1] }, { outputs: ['y'] }), DataType.FLOAT);
+    const feeds = images('edited', [16, 4, 7, 6]);
+    const reference = withEditedLayers(original.model(), edited.model());
+    expect(reference.graph.nodes.map((n) => n.outputs[0])).toEqual(['y', 'between']);
+    // both factors start from nothing: only the targets can bring them back
+    const lost = edited.model();
+    const blank = new Map(
+      [...lost.graph.initializers].map(([n, t]) => [
+        n,
+        floatTensor(
+          n,
+          t.dims,
+          normals(
+            n + '?',
+            t.dims.reduce((a, b) => a * b, 1),
+          ),
+        ),
+      ]),
+    );
+    const start = { ...lost, graph: { ...lost.graph, initializers: blank } };
+    const fitted = await finish(
+      reconstruct(original.model(), start, feeds, { runtime, rng: createRng(1), edited: lost, all: true, ridge: 1e-6 }),
+    );
+    expect(difference(await outputs(original.model(), feeds), await outputs(start, feeds))).toBeGreaterThan(0.3);
+    expect(difference(await outputs(original.model(), feeds), await outputs(fitted, feeds))).toBeLessThan(1e-3);
+  });
+});
 
 describe('knowledge', () => {
   test('a duplicate channel goes first, costs nothing, and the closed-form refit gives the outputs back', async () => {

@@ -56,7 +56,7 @@ export async function* collectGrams(
     const node = model.graph.nodes[layer.node]!;
     const first = walk.value(0, layer.input);
     const kind = gramKind(layer);
-    const program = await inputMoments(runtime, layer, node, first.dims, kind !== 'exact');
+    const program = await inputMoments(runtime, layer, node, first.dims, MOMENTS[kind]);
     try {
       await inOrder<RawSums>(
         walk.batches,
@@ -80,6 +80,8 @@ export async function* collectGrams(
   }
 }
 
+const MOMENTS = { exact: 'columns', channel: 'channels', diagonal: 'squares' } as const;
+
 export function gramKind(layer: Layer): GramKind {
   if (layer.columns <= EXACT) return 'exact';
   return layer.columns / layer.taps <= EXACT ? 'channel' : 'diagonal';
@@ -91,10 +93,7 @@ function gramOf(layer: Layer, kind: GramKind, moments: Parameters<typeof covaria
   const centred = layer.bias.kind !== 'none';
   const mean = Float32Array.from(moments.x, (v) => (centred ? v / Math.max(1, moments.n) : 0));
   const values = new Float32Array(group * size * (kind === 'diagonal' ? 1 : size));
-  for (let g = 0; g < group; g++) {
-    const c = covariance(moments, g, size, centred);
-    if (kind !== 'diagonal') values.set(c, g * size * size);
-    else for (let i = 0; i < size; i++) values[g * size + i] = c[i * size + i]!;
-  }
+  if (kind === 'diagonal') moments.xx.forEach((v, i) => (values[i] = v / Math.max(1, moments.n) - mean[i]! ** 2));
+  else for (let g = 0; g < group; g++) values.set(covariance(moments, g, size, centred), g * size * size);
   return { kind, group, size, covariance: values, mean };
 }

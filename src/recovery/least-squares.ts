@@ -100,6 +100,9 @@ export async function* reconstruct(
   return pruned;
 }
 
+/** Wider layers keep their weights: the Gram matrix alone would take more than 150 MB, several times. */
+const WIDEST = 6000;
+
 interface FitSettings {
   readonly runtime: Runtime;
   readonly rng: Rng;
@@ -123,7 +126,7 @@ async function refitLayer(
 ): Promise<LayerFit | undefined> {
   const { layer, node, other } = target;
   const { runtime, rng } = settings;
-  if (originals.batches === 0) return undefined;
+  if (originals.batches === 0 || layer.columns > WIDEST) return undefined;
   const x = current.value(0, layer.input);
   const y = originals.value(0, layer.output);
   if (!fits(target, x, y, other === undefined ? undefined : current.value(0, other))) return undefined;

@@ -79,21 +79,25 @@ export interface Collector<T> {
 /** What one batch gave, by output name, float32. */
 export type RawSums = ReadonlyMap<string, RuntimeTensor>;
 
-/** Feeds: x, xi. `channels`: taps count as samples, so that columns are the input channels of a group. */
+/**
+ * Feeds: x, xi. 'channels': taps count as samples, so that columns are the input channels of a group; 'squares': so too, and of
+ * XᵀX only the diagonal [group, columns] is summed.
+ */
 export function inputMoments(
   runtime: Runtime,
   layer: Layer,
   node: Node,
   dims: readonly number[],
-  channels = false,
+  what: 'columns' | 'channels' | 'squares' = 'columns',
 ): Promise<Collector<Moments>> {
   const p = graphBuilder();
+  const channels = what !== 'columns';
   const seen = channels ? { ...layer, columns: layer.columns / layer.taps, taps: 1 } : layer;
   let x = sampledRows(p, layer, node, dims);
   if (channels)
     x = p.op('Reshape', [x, p.ints(layer.group === 1 ? [-1, seen.columns] : [layer.group, -1, seen.columns])]);
-  emitInputMoments(p, seen, x);
-  return collector(runtime, layer, p, momentSums(seen));
+  emitInputMoments(p, seen, x, what === 'squares');
+  return collector(runtime, layer, p, what === 'squares' ? squareSums(seen) : momentSums(seen));
 }
 
 export interface TargetOptions {
@@ -239,11 +243,14 @@ function sampledTarget(
   return { sum: p.op('Add', [y, original]), other: sample(anyRank(p, 'otherPruned', target.rank), false) };
 }
 
-function emitInputMoments(p: GraphBuilder, layer: Layer, x: string): void {
+function emitInputMoments(p: GraphBuilder, layer: Layer, x: string, squares = false): void {
   const grouped = layer.group > 1;
-  const xx = grouped
-    ? p.op('MatMul', [p.op('Transpose', [x], { perm: [0, 2, 1] }), x])
-    : p.op('Gemm', [x, x], { transA: 1 });
+  const samples = p.ints([grouped ? 1 : 0]);
+  const xx = squares
+    ? p.op('ReduceSum', [p.op('Mul', [x, x]), samples], { keepdims: 0 })
+    : grouped
+      ? p.op('MatMul', [p.op('Transpose', [x], { perm: [0, 2, 1] }), x])
+      : p.op('Gemm', [x, x], { transA: 1 });
   give(p, xx, 'xx');
   give(p, p.op('ReduceSum', [x, p.ints([grouped ? 1 : 0])], { keepdims: 0 }), 'sx');
   give(p, p.op('Cast', [p.op('Shape', [x])], { to: DataType.FLOAT }), 'shape');
@@ -315,6 +322,25 @@ function momentSums(layer: Layer): Sums<Moments> {
           for (let j = 0; j < columns; j++) taken.xx[row + order[j]!] = sums.xx[at + i * columns + j]!;
         }
       }
+      sums = empty();
+      return taken;
+    },
+  };
+}
+
+/** No taps are left in such a layer: columns are in their own order. */
+function squareSums({ group, columns }: Layer): Sums<Moments> {
+  const empty = (): Moments => ({ n: 0, xx: new Float64Array(group * columns), x: new Float64Array(group * columns) });
+  let sums = empty();
+  return {
+    add(raw) {
+      const shape = numbers(raw, 'shape');
+      sums = { ...sums, n: sums.n + shape[shape.length - 2]! };
+      addInto(sums.xx, numbers(raw, 'xx'));
+      addInto(sums.x, numbers(raw, 'sx'));
+    },
+    take() {
+      const taken = sums;
       sums = empty();
       return taken;
     },

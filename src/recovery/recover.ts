@@ -32,7 +32,7 @@ export interface RecoverOptions {
   readonly seed: string | number;
   /** At most so many samples (1,000); fewer when their activations would not fit `memoryBytes`. */
   readonly images?: number;
-  /** Positions drawn per sample and layer. */
+  /** Positions drawn per sample and layer; 64, and more where samples are few. */
   readonly positions?: number;
   /** What was cut, and the groups that this speaks of: the base's own unless structural edits came before the cut. */
   readonly dead?: DeadUnits;
@@ -71,13 +71,13 @@ export async function* recover(
   const runtime = options.runtime ?? ortRuntime();
   const cut = { groups, ...(dead === undefined ? {} : { dead }), ...(signal === undefined ? {} : { signal }) };
   if (mode === 'bn') return yield* recalibrate(base.model, start, feeds, { runtime, ...cut });
-  const { positions } = options;
+  const positions = options.positions ?? enough(64, 20_000, feeds);
   return yield* reconstruct(base.model, start, feeds, {
     runtime,
     rng: createRng(options.seed).fork('reconstruct'),
     ...cut,
     ...(options.edited === undefined ? {} : { edited: options.edited }),
-    ...(positions === undefined ? {} : { positions }),
+    positions,
   });
 }
 
@@ -91,10 +91,16 @@ export async function* learnFrom(
   const data = yield* learn(base, feeds, {
     runtime: options.runtime ?? ortRuntime(),
     rng: createRng(options.seed).fork('learn'),
-    positions: options.positions ?? 32,
+    positions: options.positions ?? enough(32, 10_000, feeds),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   return { ...knowledgeOf(base, data), data };
+}
+
+/** Positions per sample: more of them where samples are few. */
+function enough(least: number, total: number, feeds: readonly Feeds[]): number {
+  const samples = feeds.reduce((sum, f) => sum + ([...f.values()][0]?.dims[0] ?? 1), 0);
+  return Math.max(least, Math.ceil(total / Math.max(1, samples)));
 }
 
 /** Runs a generator to its end. */
