@@ -38,7 +38,7 @@ export function drawFresh(options: FreshOptions): Candidate[] {
       const genome =
         i % 2 === 0
           ? variation.vary(rng.pick(parents), rng.pick(parents), rng.fork('vary'))
-          : variation.seeds(FIRST_DRAWN + 1, rng.fork('seed'))[FIRST_DRAWN];
+          : variation.draw(share, rng.fork('draw'));
       if (genome === undefined) continue;
       const candidate = options.assess(genome);
       const inside = candidate.macs >= 0.98 * low * whole && candidate.macs <= high * whole;
@@ -49,6 +49,3 @@ export function drawFresh(options: FreshOptions): Candidate[] {
   }
   return [...found.values()].toSorted((a, b) => b.macs - a.macs);
 }
-
-/** The seeds before it are the plain answers that any search begins with. */
-const FIRST_DRAWN = 6;

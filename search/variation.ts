@@ -22,6 +22,8 @@ export interface Targets {
 
 export interface Variation {
   seeds(count: number, rng: Rng): Genome[];
+  /** Made anew for a share of the cost, under random opinions of what is important: by a coin with structural edits where there are places. */
+  draw(share: number, rng: Rng): Genome;
   /** The plain greedy answer for a share of the cost. */
   greedy(share: number): Genome;
   /** Gives back whatever still fits into the budget: a candidate above it comes down to it. */
@@ -87,6 +89,21 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     return fit(landscape, share, fitness.removed(widths, landscape));
   };
 
+  /** Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut. */
+  const gradual = (goal: number, stream: Rng): Genome => {
+    const { base } = fitness;
+    const steps = 4;
+    let removed = new Int32Array(base.groups.length);
+    for (let t = 1; t <= steps; t++) {
+      const weights = opinions(base, stream, 0.6);
+      const share = cubicSchedule(1, goal, t, steps);
+      removed = Int32Array.from(
+        allocate({ groups: base.groups, limits: limits(base, share), start: removed, weights }),
+      );
+    }
+    return fitness.genome(base, removed);
+  };
+
   const seeds = (count: number, rng: Rng): Genome[] => {
     const { base } = fitness;
     const { low, high } = targets;
@@ -99,9 +116,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     if (both.some((g) => g !== undefined)) found.push(fit(base, (low + high) / 2), fit(base, low));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
-      // Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut.
       const stream = rng.fork(`seed/${i}`);
-      const steps = 4;
       if (i % 2 === 0) {
         const both = mixed(i % 4 === 0 ? low + (high - low) * stream.next() : high, stream);
         if (both !== undefined) {
@@ -110,15 +125,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
         }
       }
       const goal = i % 3 === 0 ? low + (high - low) * stream.next() : high;
-      let removed = new Int32Array(base.groups.length);
-      for (let t = 1; t <= steps; t++) {
-        const weights = opinions(base, stream, 0.6);
-        const share = cubicSchedule(1, goal, t, steps);
-        removed = Int32Array.from(
-          allocate({ groups: base.groups, limits: limits(base, share), start: removed, weights }),
-        );
-      }
-      found.push(fitness.genome(base, removed));
+      found.push(gradual(goal, stream));
     }
     return found;
   };
@@ -144,7 +151,9 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   };
   const everything = fitness.base.groups.map((g) => g.steps.at(-1)!);
   const least = costOf(fitness.base).value(everything) / whole;
-  return { seeds, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
+  const draw = (share: number, rng: Rng): Genome =>
+    (rng.next() < 0.5 ? mixed(share, rng.fork('mixed')) : undefined) ?? gradual(share, rng.fork('gradual'));
+  return { seeds, draw, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
 }
 
 /** How much worse or better each group is thought to be: a factor by stage times a factor by group. */

@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import { recovered, resultOf, type Effort } from '../../search/evaluator.js';
 import { locate, type FinishedRun } from '../../search/finished.js';
-import { PRUNE_CHANNELS, type Genome } from '../../search/genome.js';
+import type { Genome } from '../../search/genome.js';
 import type { Mutation } from '../../search/mutations/mutation.js';
 import { openWorkshop, type Workshop, type WorkshopReport } from '../../search/workshop.js';
 import { chooseSamples } from '../data/batches.js';
@@ -48,13 +48,6 @@ export async function* workshopOf(
   }
   const given = options.calibration;
   const data = locate(folder, { name: 'the calibration data', option: '--calibration', given }, places?.data);
-  const mutations = config.mutations
-    .filter((name) => name !== PRUNE_CHANNELS)
-    .map((name) => {
-      const found = options.mutations.find((m) => m.name === name);
-      if (found !== undefined) return found;
-      throw new PareError(`${folder}: the run used the mutation "${name}", which is not here; load it as the run did`);
-    });
   const opening = openWorkshop({
     model,
     data,
@@ -65,12 +58,24 @@ export async function* workshopOf(
     ignore: options.ignore(config.ignore),
     roundTo: config.roundTo,
     maxRatio: config.maxRatio,
-    mutations,
+    // Built-in ones are there anyway; of the others those that the run had.
+    mutations: options.mutations.filter((m) => config.mutations.includes(m.name)),
     ...(signal === undefined ? {} : { signal }),
   });
   let step = await opening.next();
   for (; step.done !== true; step = await opening.next()) yield step.value;
   const workshop = step.value;
+  const here = workshop.replayer.options.mutations.map((m) => m.name);
+  const missing = config.mutations.filter((name) => !here.includes(name));
+  const added = here.filter((name) => !config.mutations.includes(name));
+  if (missing.length > 0 || added.length > 0) {
+    await workshop.close();
+    throw new PareError(
+      missing.length > 0
+        ? `${folder}: the run used the mutations ${missing.join(', ')}, which are not here; load them as the run did`
+        : `${folder}: the run was made by Pare ${config.pare}, which did not know ${added.join(', ')} yet; run it again into a new folder`,
+    );
+  }
   if ((await workshop.dataset.fingerprint()) !== config.data) {
     await workshop.close();
     throw new PareError(
