@@ -19,7 +19,7 @@ import { editModel, type ModelEditor } from './edit.js';
 import {
   constantTensorOf,
   gramOf,
-  layerOf,
+  layerFinder,
   lazyTensor,
   numbersOf,
   openLayers,
@@ -86,9 +86,9 @@ export function createFactorizer(): Factorizer {
     join: joinLayers,
     apply(params: Json, context: MutationContext): Model {
       const list = layersOf(FACTORIZE_CONV, params, readParams, '{"weight": name, "kind": kind, "rank": number}');
-      const open = openLayers(context);
+      const find = layerFinder(FACTORIZE_CONV, openLayers(context));
       const edit = editModel(context.analysis.model);
-      for (const one of list) replaceLayer(one, layerOf(FACTORIZE_CONV, open, one.weight), context, edit, decompose);
+      for (const one of list) replaceLayer(one, find(one.weight), context, edit, decompose);
       return edit.model();
     },
   };

@@ -9,7 +9,7 @@ import { editModel, type ModelEditor } from './edit.js';
 import {
   constantTensorOf,
   gramOf,
-  layerOf,
+  layerFinder,
   lazyTensor,
   numbersOf,
   openLayers,
@@ -53,10 +53,10 @@ export function groupConv(): Mutation {
     join: joinLayers,
     apply(params: Json, context: MutationContext): Model {
       const list = layersOf(GROUP_CONV, params, readParams, '{"weight": name, "group": number}');
-      const open = openLayers(context);
+      const find = layerFinder(GROUP_CONV, openLayers(context));
       const edit = editModel(context.analysis.model);
       for (const { weight, group } of list) {
-        const own = layerOf(GROUP_CONV, open, weight);
+        const own = find(weight);
         if (!groupCounts(own, context).includes(group)) {
           throw new PareError(
             `${GROUP_CONV}: "${weight}" of ${own.channels} to ${own.layer.outputs} channels does not split into ${group} groups here`,

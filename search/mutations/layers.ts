@@ -81,13 +81,16 @@ export function product(dims: readonly number[]): number {
   return dims.reduce((n, d) => n * d, 1);
 }
 
-/** The layer whose weight has this name; throws PareError when a mutation cannot change it (any more). */
-export function layerOf(mutation: string, open: readonly OpenLayer[], weight: string): OpenLayer {
-  const found = open.find((l) => l.layer.weight === weight);
-  if (found !== undefined) return found;
-  throw new PareError(
-    `${mutation}: "${weight}" is not the weight of one dense Conv, Gemm or MatMul that may be changed in this network`,
-  );
+/** The layers of an edit by their weights; throws PareError when a mutation cannot change one (any more). */
+export function layerFinder(mutation: string, open: readonly OpenLayer[]): (weight: string) => OpenLayer {
+  const byWeight = new Map(open.map((l) => [l.layer.weight, l]));
+  return (weight) => {
+    const found = byWeight.get(weight);
+    if (found !== undefined) return found;
+    throw new PareError(
+      `${mutation}: "${weight}" is not the weight of one dense Conv, Gemm or MatMul that may be changed in this network`,
+    );
+  };
 }
 
 /** The numbers that a replacement is computed from. `reader` reads each constant once. */
@@ -172,7 +175,9 @@ export function shiftBias(
   if (layer.bias.kind === 'add') {
     const { graph } = context.analysis.model;
     const { name } = layer.bias;
-    const index = graph.nodes.findIndex((n) => n.inputs.includes(name));
+    // the vector is this layer's own: it has one use
+    const index =
+      context.analysis.constantUses.get(name)?.[0]?.[0] ?? graph.nodes.findIndex((n) => n.inputs.includes(name));
     const add = graph.nodes[index]!;
     const moved = movedBy(edit, constantTensorOf(context, name), index, shift, 1);
     edit.replace(index, [{ ...add, inputs: add.inputs.map((n) => (n === name ? moved : n)) }]);

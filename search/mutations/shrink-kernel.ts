@@ -10,7 +10,7 @@ import { editModel, type ModelEditor } from './edit.js';
 import {
   constantTensorOf,
   gramOf,
-  layerOf,
+  layerFinder,
   lazyTensor,
   numbersOf,
   openLayers,
@@ -56,10 +56,10 @@ export function shrinkKernel(): Mutation {
     join: joinLayers,
     apply(params: Json, context: MutationContext): Model {
       const list = layersOf(SHRINK_KERNEL, params, readParams, '{"weight": name, "kernel": [lengths]}');
-      const open = openLayers(context);
+      const find = layerFinder(SHRINK_KERNEL, openLayers(context));
       const edit = editModel(context.analysis.model);
       for (const { weight, kernel } of list) {
-        const own = layerOf(SHRINK_KERNEL, open, weight);
+        const own = find(weight);
         const known = smallerKernels(own, context);
         if (!known.some((k) => k.join() === kernel.join())) {
           const options = known.length === 0 ? 'none fits' : `possible: ${known.map((k) => k.join('x')).join(', ')}`;
