@@ -200,6 +200,21 @@ function resizeAxis(call: Call, x: Ref, axis: number, out: number, scale: number
   });
 }
 
+/** Resize as it was before it could say how: positions o / scale, the lower neighbour. */
+const upsample: Kernel = (call) => {
+  const scales = call.in(1).data;
+  const text = (name: string, fallback: string): string => {
+    if (name === 'coordinate_transformation_mode') return 'asymmetric';
+    return name === 'nearest_mode' ? 'floor' : call.text(name, fallback);
+  };
+  let current = call.in(0);
+  scales.forEach((scale, axis) => {
+    const d = current.dims[axis]!;
+    current = resizeAxis({ ...call, text }, current, axis, Math.floor(d * scale), scale);
+  });
+  return current;
+};
+
 const col2Im: Kernel = (call) => {
   const x = call.in(0);
   const image = [...call.in(1).data];
@@ -226,5 +241,6 @@ export const windows: readonly (readonly [string, Kernel])[] = [
   ['MaxPool', maxPool],
   ['LpPool', lpPool],
   ['Resize', resize],
+  ['Upsample', upsample],
   ['Col2Im', col2Im],
 ];
