@@ -20,15 +20,16 @@ import type { Feeds } from '../src/recovery/walk.js';
 import { createRng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
 import { withSession } from '../src/runtime/runtime.js';
+import { cifarFile } from '../test/cifar.js';
 import { sharedPath } from '../test/shared-path.js';
 
 export async function run(args: string[]): Promise<void> {
-  const [name = 'resnet20', images = '1000', shares = '0.5', tests = '5000', folder = join(tmpdir(), 'data')] = args;
+  const [name = 'resnet20', images = '1000', shares = '0.5', tests = '5000'] = args;
   const model = readModel(sharedPath('models', `cifar10-${name}.onnx`));
   const base = analyse(model, standardOps);
   const runtime = ortRuntime();
-  const train = await openCifar(model, name, folder, 'cifar10-train-1.bin', Number(images));
-  const test = await openCifar(model, name, folder, 'cifar10-test.bin', Number(tests));
+  const train = await openCifar(model, name, 'cifar10-train-1.bin', Number(images));
+  const test = await openCifar(model, name, 'cifar10-test.bin', Number(tests));
   const all = Array.from({ length: train.size }, (_, i) => i);
   const feeds: Feeds[] = chunksOf(train, all, 50).map((c) => train.batch(c.indices).inputs);
   console.log(`${name}: ${(base.cost.macs / 1e6).toFixed(2)} MMACs, ${(await accuracy(model, test)).toFixed(2)} %`);
@@ -87,9 +88,9 @@ const PREPARED: Readonly<Record<string, object>> = {
   'densenet-6-12-24': { mean: [0.4914, 0.4822, 0.4465], std: [0.2023, 0.1994, 0.201] },
 };
 
-async function openCifar(model: Model, name: string, folder: string, file: string, limit: number): Promise<Dataset> {
+async function openCifar(model: Model, name: string, file: string, limit: number): Promise<Dataset> {
   const path = join(mkdtempSync(join(tmpdir(), 'pare-bench-')), 'manifest.json');
-  const files = [join(folder, file)];
+  const files = [cifarFile(file)];
   writeFileSync(path, JSON.stringify({ format: 'cifar10-binary', files, limit, scale: 1 / 255, ...PREPARED[name] }));
   return withSession(ortRuntime(), model, {}, (session) => Promise.resolve(openDataset(path, session.inputs)));
 }

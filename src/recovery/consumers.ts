@@ -4,12 +4,6 @@ import type { Labels } from '../ops/op.js';
 import { channelAxis } from './targets.js';
 import type { Layer } from './layers.js';
 
-/** A unit's place: number of its group and number of the unit in it. */
-export interface UnitIndex {
-  readonly group: Int32Array;
-  readonly unit: Int32Array;
-}
-
 export interface Consumer {
   readonly layer: Layer;
   /** For each input channel (all groups of a grouped Conv) the group that it belongs to, -1 for none, and the unit there. */
