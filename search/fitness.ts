@@ -60,6 +60,15 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
   const landscapes = new Map<string, { landscape: Landscape; structural: ReadonlyMap<string, number> }>();
   const structural = rules.mutations.filter((m) => m.name !== PRUNE_CHANNELS).map((m) => m.name);
 
+  /** Groups that a mutation made, such as the ranks of a factor, are known to that mutation. */
+  const madeBy = (group: ChannelGroup, here: Analysis): Removal | undefined => {
+    for (const m of rules.mutations) {
+      const removal = m.removal?.(group, replayer.context(here));
+      if (removal !== undefined) return removal;
+    }
+    return undefined;
+  };
+
   const survey = (structure: Genome): { landscape: Landscape; structural: ReadonlyMap<string, number> } => {
     const key = genomeKey(structure);
     const known = landscapes.get(key);
@@ -76,7 +85,9 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
         ? allowedSteps(group.size, rules.roundTo, rules.maxRatio).filter((k) => k <= most)
         : [0];
       const removal =
-        steps.length > 1 ? removalOf({ ...group, id: origin }, replayer.context(here)) : { order: [], losses: [0] };
+        steps.length === 1
+          ? { order: [], losses: [0] }
+          : (madeBy(group, here) ?? removalOf({ ...group, id: origin }, replayer.context(here)));
       const losses = steps.length > 1 ? (options.losses?.(group, removal) ?? removal.losses) : [0];
       return { id: group.id, size: group.size, steps, losses, removal, stage: stages[g]!, origin };
     });

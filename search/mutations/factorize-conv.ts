@@ -68,6 +68,7 @@ export interface Factorizer {
 /** Decompositions are kept between calls, so one factorizer should serve a whole search. */
 export function createFactorizer(): Factorizer {
   const decompose = decomposer();
+  const ranks: RankCurves = new WeakMap();
   const sites = (context: MutationContext): FactorSite[] =>
     openLayers(context).flatMap((open) => sitesOf(open, context, decompose));
   const mutation: Mutation = {
@@ -88,8 +89,15 @@ export function createFactorizer(): Factorizer {
       const list = layersOf(FACTORIZE_CONV, params, readParams, '{"weight": name, "kind": kind, "rank": number}');
       const find = layerFinder(FACTORIZE_CONV, openLayers(context));
       const edit = editModel(context.analysis.model);
-      for (const one of list) replaceLayer(one, find(one.weight), context, edit, decompose);
+      for (const one of list) replaceLayer(one, find(one.weight), context, edit, decompose, ranks);
       return edit.model();
+    },
+    removal(group, context) {
+      const first = group.members.find((m) => m.role === 'out' && m.axis === 0)?.tensor;
+      const bytes = first === undefined ? undefined : context.analysis.model.graph.initializers.get(first)?.bytes;
+      const losses = bytes === undefined ? undefined : ranks.get(bytes)?.();
+      if (losses === undefined || losses.length !== group.size + 1) return undefined;
+      return { order: Array.from({ length: group.size }, (_, i) => group.size - 1 - i), losses };
     },
   };
   return { mutation, sites };
@@ -112,6 +120,26 @@ function readParams(record: { readonly [key: string]: Json }): FactorParams | un
   const { weight, kind, rank } = record;
   const known = factorKinds.find((k) => k === kind);
   return typeof weight === 'string' && known !== undefined && isCount(rank) ? { weight, kind: known, rank } : undefined;
+}
+
+/** What the loss of the last k ranks of a first factor costs, by the function that gives its bytes. */
+type RankCurves = WeakMap<object, () => readonly number[]>;
+
+/** Errors at ranks 1..most: exact at some, geometric in between, never rising. */
+function errorCurve(made: Factorisation, most: number): readonly number[] {
+  const knots = [1];
+  for (let r = 1; r < most;) knots.push((r = Math.min(most, Math.max(r + 1, Math.round(r * 1.25)))));
+  const exact = knots.map((r) => Math.max(1e-9, made.error(r)));
+  const curve = new Array<number>(most + 1).fill(Infinity);
+  knots.forEach((r, i) => {
+    const before = i === 0 ? r : knots[i - 1]!;
+    for (let k = before; k <= r; k++) {
+      const t = r === before ? 1 : (k - before) / (r - before);
+      const value = i === 0 ? exact[i]! : exact[i - 1]! ** (1 - t) * exact[i]! ** t;
+      curve[k] = Math.min(value, curve[k - 1] ?? Infinity);
+    }
+  });
+  return curve;
 }
 
 // --- where and at what cost ------------------------------------------------------------------------------------------------
@@ -137,8 +165,8 @@ function sitesOf(open: OpenLayer, context: MutationContext, decompose: Decompose
     const importance = context.knowledge?.importance(layer.output) ?? 1;
     let errors: readonly number[] | undefined;
     const compute = (): readonly number[] => {
-      const made = decompose(open, kind, context);
-      return ranks.map((r) => importance * made.error(r));
+      const curve = errorCurve(decompose(open, kind, context), ranks.at(-1)!);
+      return ranks.map((r) => importance * curve[r]!);
     };
     found.push({ weight: layer.weight, kind, macs, fixed, perRank, ranks, errors: () => (errors ??= compute()) });
   }
@@ -225,6 +253,7 @@ function replaceLayer(
   context: MutationContext,
   edit: ModelEditor,
   decompose: Decomposer,
+  curves: RankCurves,
 ): void {
   const { layer, node, channels, kernel, macs } = open;
   const { fixed, perRank } = costOf(kind, open);
@@ -244,8 +273,19 @@ function replaceLayer(
   const bias = shiftBias(open, context, edit, dataType, shift);
   const middle = edit.fresh(`${node.outputs[0]!}.first`);
   const name = (which: string): string => `${layer.weight}.${which}`;
-  const constant = (which: 'first' | 'second', dims: readonly number[], values: () => Float64Array): string =>
-    edit.constant(lazyTensor(name(which), dataType, dims, values), layer.node);
+  const constant = (which: 'first' | 'second', dims: readonly number[], values: () => Float64Array): string => {
+    const tensor = lazyTensor(name(which), dataType, dims, values);
+    if (which === 'first' && kind !== 'depthwise' && layer.kind === 'conv') {
+      const importance = context.knowledge?.importance(layer.output) ?? 1;
+      let losses: readonly number[] | undefined;
+      const compute = (): readonly number[] => {
+        const curve = errorCurve(decompose(open, kind, context), rank);
+        return Array.from({ length: rank + 1 }, (_, k) => importance * (k === rank ? 1 : curve[rank - k]!));
+      };
+      curves.set(tensor.bytes!, () => (losses ??= compute()));
+    }
+    return edit.constant(tensor, layer.node);
+  };
   const nodeName = node.name === '' ? '' : `${node.name}.first`;
 
   if (layer.kind !== 'conv') {

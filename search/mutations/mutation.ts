@@ -1,5 +1,7 @@
 // The seam for everything that changes a network: built in or plugged in, by one interface.
 import type { Analysis } from '../../src/analysis/analyse.js';
+import type { ChannelGroup } from '../../src/analysis/groups.js';
+import type { Removal } from './prune-channels.js';
 import type { Model } from '../../src/ir/graph.js';
 import type { Knowledge } from '../../src/recovery/knowledge.js';
 import type { Rng } from '../../src/rng.js';
@@ -44,6 +46,8 @@ export interface Mutation {
   places?(context: MutationContext): readonly Place[];
   /** One edit that does what several places say, of different sites: one analysis instead of many. */
   join?(params: readonly Json[]): Json;
+  /** Of a channel group that this mutation made (the ranks of a factor): in which order its units go, and what that loses. */
+  removal?(group: ChannelGroup, context: MutationContext): Removal | undefined;
   /** Deterministic; throws PareError when the parameters do not fit the graph. Weights are inherited; MACs never rise. */
   apply(params: Json, context: MutationContext): Model;
 }

@@ -44,7 +44,7 @@ export async function* recalibrate(
   };
   const folded = (model: Model): RefitTarget[] =>
     findTargets({ ...context, pruned: model }).filter(
-      (t) => t.layer.bias.kind !== 'norm' && t.layer.bias.kind !== 'none',
+      (t) => t.pair === undefined && t.layer.bias.kind !== 'norm' && t.layer.bias.kind !== 'none',
     );
   let pruned = addBiases(
     start,

@@ -54,7 +54,8 @@ export function factorise(layer: FactorLayer, first: readonly boolean[], limit =
   const count = values.length;
   // the best second factor when the taps of the second kernel do not correlate
   const plain = multiplyTransposed(metric.apply(matrix, rows), rows, cols, features, count);
-  const refined = refinement(layer, taps, features, count, plain);
+  let made: Refinement | undefined;
+  const refined = (): Refinement | undefined => (made ??= refinement(layer, taps, features, count, plain));
   const closed = (rank: number): number => {
     let kept = 0;
     for (let i = 0; i < rank; i++) kept += values[i]!;
@@ -63,12 +64,12 @@ export function factorise(layer: FactorLayer, first: readonly boolean[], limit =
   const clamp = (rank: number): number => Math.max(1, Math.min(rank, count));
   return {
     maxRank: count,
-    error: (rank) => refined?.error(clamp(rank)) ?? closed(clamp(rank)),
+    error: (rank) => refined()?.error(clamp(rank)) ?? closed(clamp(rank)),
     factors(wanted) {
       const rank = clamp(wanted);
       const own = features.slice(0, rank * cols);
       // [(output, second tap), rank] -> [output, rank, second tap]
-      const dense = refined?.second(rank) ?? toKernel(plain, outputs, taps.second, rank, count);
+      const dense = refined()?.second(rank) ?? toKernel(plain, outputs, taps.second, rank, count);
       return { first: own, second: dense, shift: meanShift(layer, taps, own, dense, rank) };
     },
   };

@@ -5,16 +5,20 @@ import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
 import { floatData, type Runtime, type RuntimeTensor } from '../runtime/runtime.js';
 import { withConstants } from './constants.js';
+import type { Gram } from './gram.js';
 import { addBiases, constantReader, readLayer, writeLayer, windowsOf, type Affine } from './layers.js';
 import {
   asFloat,
+  covariance,
   drawPositions,
   fitMoments,
   programWeights,
   type Collector,
+  type Moments,
   type RawSums,
   type TargetOptions,
 } from './moments.js';
+import { composed, writePair, type Pair } from './pairs.js';
 import { createSolver } from './solver.js';
 import { withEditedLayers } from './reference.js';
 import { findTargets, type RefitTarget } from './targets.js';
@@ -66,7 +70,7 @@ export async function* reconstruct(
     ...(options.all === undefined ? {} : { all: options.all }),
   };
   // absent biases first, then the plan on the graph that has them
-  const found = findTargets({ ...context, pruned: start }).map((t) => t.layer);
+  const found = findTargets({ ...context, pruned: start }).flatMap((t) => (t.pair === undefined ? [t.layer] : []));
   let pruned = addBiases(start, found);
   const targets = findTargets({ ...context, pruned });
   const originals = startWalk(
@@ -131,7 +135,8 @@ async function refitLayer(
   const y = originals.value(0, layer.output);
   if (!fits(target, x, y, other === undefined ? undefined : current.value(0, other))) return undefined;
   const read = constantReader(model.graph);
-  const old = readLayer(layer, read);
+  const { pair } = target;
+  const old = pair === undefined ? readLayer(layer, read) : composed(pair, read);
   const shape: TargetOptions = {
     rank: y.dims.length,
     residual: other !== undefined,
@@ -166,7 +171,7 @@ async function refitLayer(
   const fit = await using(createSolver(runtime, layer, input, settings.ridge), async (solver) => {
     const first = await solver.solve(old, residual);
     const clip = target.clip;
-    if (clip === undefined || settings.clipIterations === 0) return first;
+    if (clip === undefined || pair !== undefined || settings.clipIterations === 0) return first;
     return using(fitMoments(runtime, layer, node, x.dims, { ...shape, clip }), async (program) => {
       let { affine } = first;
       for (let i = 0; i < settings.clipIterations; i++) {
@@ -178,7 +183,21 @@ async function refitLayer(
   });
   const { affine, before, after } = fit;
   if (!affine.weights.every(Number.isFinite) || !affine.bias.every(Number.isFinite)) return undefined;
-  return { changes: writeLayer(layer, affine, read), before, after };
+  const changes =
+    pair === undefined ? writeLayer(layer, affine, read) : writePair(pair, affine, gramFrom(pair, input), read);
+  return { changes, before, after };
+}
+
+/** The moments of the pruned network's inputs as the factorisation wants them. */
+function gramFrom({ dense }: Pair, input: Moments): Gram {
+  const { columns } = dense;
+  return {
+    kind: 'exact',
+    group: 1,
+    size: columns,
+    covariance: Float32Array.from(covariance(input, 0, columns, dense.bias.kind !== 'none')),
+    mean: Float32Array.from(input.x, (v) => v / Math.max(1, input.n)),
+  };
 }
 
 /** Dims of both networks' values must agree but for cut channels; a mutation may have changed more, then the layer stays. */

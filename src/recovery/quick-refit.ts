@@ -7,6 +7,8 @@ import { withConstants } from './constants.js';
 import type { Gram } from './gram.js';
 import { addBiases, constantReader, findLayers, readLayer, writeLayer, type Affine, type Layer } from './layers.js';
 import { multiplyTransposed, ridgedCholesky, solveRows } from './linear-algebra.js';
+import { indexGraph } from '../ir/walk.js';
+import { findPairs, writePair } from './pairs.js';
 import { aliveAlong, channelAxis, deadAtoms } from './targets.js';
 
 export interface QuickRefit {
@@ -42,6 +44,8 @@ export function quickRefits(
     refit(pruned, dead, groups = ownGroups) {
       const gone = deadAtoms(groups, dead);
       if (gone.size === 0) return pruned;
+      const index = indexGraph(pruned.graph);
+      const pairs = findPairs(layers, pruned.graph, findLayers(pruned.graph, index), index);
       const todo = new Map<
         string,
         {
@@ -55,7 +59,8 @@ export function quickRefits(
         const layer = layers.get(output);
         if (layer === undefined || layer.group !== 1) continue;
         const keep = aliveOf(groups, gone, layer, layer.input, layer.columns / layer.taps);
-        if (keep === undefined || keep.length === layer.columns / layer.taps || keep.length === 0) continue;
+        if (keep === undefined || keep.length === 0) continue;
+        if (keep.length === layer.columns / layer.taps && !pairs.has(output)) continue;
         const rows = aliveOf(groups, gone, layer, output, layer.outputs);
         todo.set(output, { layer, gram, keep, rows: rows ?? Array.from({ length: layer.outputs }, (_, i) => i) });
       }
@@ -68,23 +73,60 @@ export function quickRefits(
           l.outputs === t.rows.length
         );
       };
-      const model = addBiases(pruned, findLayers(pruned.graph).filter(fits));
+      const fitsPair = (l: Layer): boolean => {
+        const t = todo.get(l.output);
+        const pair = pairs.get(l.output);
+        return (
+          t !== undefined &&
+          pair !== undefined &&
+          pair.dense.columns === t.keep.length * t.layer.taps &&
+          l.outputs === t.rows.length
+        );
+      };
+      const model = addBiases(
+        pruned,
+        findLayers(pruned.graph).filter((l) => fits(l) || fitsPair(l)),
+      );
       const own = constantReader(model.graph);
       const changes = new Map<string, Float32Array>();
-      for (const layer of findLayers(model.graph)) {
-        if (!fits(layer)) continue;
+      const found = findLayers(model.graph);
+      const again = findPairs(layers, model.graph, found, indexGraph(model.graph));
+      for (const layer of found) {
+        const paired = fitsPair(layer);
+        if (!paired && !fits(layer)) continue;
         const { layer: origin, gram, keep, rows } = todo.get(layer.output)!;
-        const all = compensated(origin, gram, keep);
-        const weights = new Float64Array(rows.length * layer.columns);
-        rows.forEach((row, i) =>
-          weights.set(all.weights.subarray(row * layer.columns, (row + 1) * layer.columns), i * layer.columns),
-        );
-        const bias = Float64Array.from(rows, (row) => all.bias[row]!);
-        for (const [name, values] of writeLayer(layer, { weights, bias }, own)) changes.set(name, values);
+        const { weights, bias } = rowsOf(compensated(origin, gram, keep), rows, keep.length * origin.taps);
+        const pair = paired ? again.get(layer.output) : undefined;
+        if (paired && pair === undefined) continue;
+        const written =
+          pair === undefined
+            ? writeLayer(layer, { weights, bias }, own)
+            : writePair(pair, { weights, bias }, restricted(gram, keep, origin.taps), own);
+        for (const [name, values] of written) changes.set(name, values);
       }
       return withConstants(model, changes);
     },
   };
+}
+
+function rowsOf(all: Affine, rows: readonly number[], columns: number): Affine {
+  const weights = new Float64Array(rows.length * columns);
+  rows.forEach((row, i) => weights.set(all.weights.subarray(row * columns, (row + 1) * columns), i * columns));
+  return { weights, bias: Float64Array.from(rows, (row) => all.bias[row]!) };
+}
+
+/** The moments of the kept input channels alone. */
+function restricted(gram: Gram, keep: readonly number[], taps: number): Gram {
+  const { kind, size, covariance, mean, group } = gram;
+  const channels = kind === 'exact' ? size / taps : size;
+  if (keep.length === channels) return gram;
+  const at =
+    kind === 'exact' ? keep.flatMap((c) => Array.from({ length: taps }, (_, t) => c * taps + t)) : [...keep];
+  const n = at.length;
+  const own = new Float32Array(kind === 'diagonal' ? n : n * n);
+  if (kind === 'diagonal') at.forEach((c, i) => (own[i] = covariance[c]!));
+  else at.forEach((r, i) => at.forEach((c, j) => (own[i * n + j] = covariance[r * size + c]!)));
+  return { kind, group, size: n, covariance: own, mean: Float32Array.from(at, (c) => mean[c]!) };
 }
 
 /** Float64 values kept: 256 MB. */

@@ -7,11 +7,14 @@ import { indexGraph, usedNames, type GraphIndex } from '../ir/walk.js';
 import type { Labels } from '../ops/op.js';
 import { constantOf } from './constants.js';
 import { findLayers, type Layer } from './layers.js';
+import { findPairs, type Pair } from './pairs.js';
 import { staticValues } from './walk.js';
 
 export interface RefitTarget {
   readonly layer: Layer;
   readonly node: Node;
+  /** The layer is two factors of one, to be refitted together; the second factor's own target comes next. */
+  readonly pair?: Pair;
   /** The other operand of the Add that alone uses the layer's output: the target takes its errors over. */
   readonly other?: string;
   /** Channels of the original value that are still there; undefined = all. */
@@ -43,6 +46,7 @@ export function findTargets(context: TargetContext): RefitTarget[] {
   const made = baseIndex.producer;
   const outputs = new Set(graph.outputs.map((v) => v.name));
   const latest = latestLayer(graph, layers);
+  const pairs = findPairs(baseLayers, graph, layers, index);
   const targets: RefitTarget[] = [];
   for (const layer of layers) {
     if (statics.has(layer.input) || !made.has(layer.output)) continue;
@@ -69,16 +73,22 @@ export function findTargets(context: TargetContext): RefitTarget[] {
     if (untouched && context.all !== true) continue;
     const clip = activationBehind(graph, index, other === undefined ? layer.output : sum!.output, outputs);
     const all = keep === undefined || keep.length === keepTotal(context.groups, layer);
-    targets.push({
-      layer,
-      node: graph.nodes[layer.node]!,
+    const rest = {
       ...(other === undefined ? {} : { other }),
       ...(all ? {} : { keep }),
       ...(clip === undefined ? {} : { clip }),
-    });
+    };
+    const pair = pairs.get(layer.output);
+    if (pair !== undefined && pair.dense.columns <= PAIRED) {
+      targets.push({ layer: pair.dense, node: pair.node, pair, ...rest });
+    }
+    targets.push({ layer, node: graph.nodes[layer.node]!, ...rest });
   }
   return targets;
 }
+
+/** Above this many columns the first factor stays as it is. */
+const PAIRED = 1200;
 
 /** Indices of the channels of the layer's original output whose unit is alive; undefined without labels. */
 export function aliveChannels(groups: ChannelGroups, dead: DeadUnits | undefined, layer: Layer): number[] | undefined {
