@@ -5,11 +5,11 @@ import type { Graph } from '../src/ir/graph.js';
 import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
 import type { PredictorInput } from '../src/predictor/predictor.js';
 import { macsModel, paramsModel, type CostModel } from './cost-model.js';
-import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
+import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome, type Json } from './genome.js';
 import { deadUnits, removalOf, type Removal } from './mutations/prune-channels.js';
 import { allowedSteps, type GroupChoice } from './progressive.js';
 import { openGroups, type Replayer } from './replay.js';
-import { jointChoices, structureLosses, type Joint } from './sites.js';
+import { jointChoices, ranksOf, structureLosses, type Joint } from './sites.js';
 
 /** What is known of a genome without running it. */
 export interface Candidate extends PredictorInput {
@@ -114,7 +114,10 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
   const structureLoss = (structure: Genome): Float64Array | undefined => {
     if (structure.length === 0) return undefined;
     const key = genomeKey(structure);
-    const found = lossOf.get(key) ?? structureLosses(joint(), structure);
+    const ranked = new Set(survey(structure).landscape.groups.map((g) => g.id));
+    const covered = (weight: Json | undefined): boolean =>
+      [0, 1].some((axis) => ranked.has(ranksOf(String(weight), axis)));
+    const found = lossOf.get(key) ?? structureLosses(joint(), structure, covered);
     lossOf.set(key, found);
     return found;
   };
@@ -173,7 +176,7 @@ function lossSignals(
   let worst = 0;
   let touched = 0;
   landscape.groups.forEach((g, i) => {
-    const loss = removed[i]! === 0 ? 0 : (g.losses[removed[i]!] ?? 1);
+    const loss = g.losses[removed[i]!] ?? 1;
     total += loss;
     squares += loss * loss;
     worst = Math.max(worst, loss);

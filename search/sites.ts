@@ -14,7 +14,10 @@ export interface Site extends GroupChoice {
   readonly mutation: Mutation;
   /** params of step k are options[k - 1]. */
   readonly options: readonly Json[];
+  /** The replacement of the highest rank: its ranks are then cut like channels. */
+  readonly widest: Json;
   readonly node: number;
+  readonly macs: number;
   /** MACs of step k as a share of what the layer costs now: ratios[k - 1]. */
   readonly ratios: readonly number[];
 }
@@ -41,8 +44,12 @@ export function jointChoices(landscape: Landscape, replayer: Replayer): Joint {
   };
 }
 
-/** Expected loss of structural edits, by stage of the base network; edits that are none of the choices count with the worst error seen. */
-export function structureLosses({ sites, cost }: Joint, structure: Genome): Float64Array {
+/** Expected loss of structural edits (but for those whose ranks are groups with losses of their own), by stage of the base network; edits that are none of the choices count with the worst error seen. */
+export function structureLosses(
+  { sites, cost }: Joint,
+  structure: Genome,
+  covered: (weight: Json | undefined) => boolean,
+): Float64Array {
   const losses = new Float64Array(cost.resolutions.length);
   const known = new Map<string, { readonly error: number; readonly stage: number }>();
   let worst = 0;
@@ -56,6 +63,7 @@ export function structureLosses({ sites, cost }: Joint, structure: Genome): Floa
   }
   for (const { mutation, params } of structure) {
     for (const one of layersOf(params)) {
+      if (covered(recordOf(one)?.['weight'])) continue;
       const found = known.get(genomeKey([{ mutation, params: one }]));
       losses[found?.stage ?? 0]! += found?.error ?? worst;
     }
@@ -63,12 +71,11 @@ export function structureLosses({ sites, cost }: Joint, structure: Genome): Floa
   return losses;
 }
 
-/** The structural edits of a choice of steps, one joined edit a mutation. */
-export function structureOf(joint: Joint, steps: ArrayLike<number>, groups: number): Genome {
+/** The structural edits that put the widest replacement at every chosen site, one joined edit a mutation. */
+export function structureOf(sites: readonly Site[]): Genome {
   const byMutation = new Map<Mutation, Json[]>();
-  joint.sites.forEach((site, i) => {
-    const params = site.options[steps[groups + i]! - 1];
-    if (params === undefined) return;
+  sites.forEach((site) => {
+    const params = site.widest;
     const list = byMutation.get(site.mutation);
     if (list === undefined) byMutation.set(site.mutation, [params]);
     else list.push(params);
@@ -86,6 +93,8 @@ function sitesOf(landscape: Landscape, replayer: Replayer): Site[] {
   const found: Site[] = [];
   const taken = new Set<number>();
   for (const mutation of replayer.options.mutations) {
+    // Ranks are cut like channels afterwards; what is all or nothing is proposed by the mutation itself.
+    if (mutation.removal === undefined) continue;
     const bySite = new Map<string, Place[]>();
     for (const place of mutation.places?.(replayer.context(analysis)) ?? []) {
       if (place.error === undefined) continue;
@@ -140,7 +149,9 @@ function siteFrom(
     losses: hull.map((h) => h.error),
     mutation,
     options: kept.map((h) => h.params),
+    widest: points[0]!.params,
     node: at.node,
+    macs: at.macs,
     ratios: kept.map((h) => 1 - h.saving / at.macs),
   };
 }
@@ -169,4 +180,30 @@ function layersOf(params: Json): readonly Json[] {
   const layers = recordOf(params)?.['layers'];
   // the cast: Array.isArray does not narrow to readonly arrays
   return Array.isArray(layers) ? (layers as readonly Json[]) : [params];
+}
+
+/** Id of the group that the ranks of a factorised layer are. */
+export function ranksOf(weight: string, axis: number): string {
+  return `${weight}.first:${axis}`;
+}
+
+/** Sites whose two factors cost no less than the layer would with the same channels. */
+export function idleSites(sites: readonly Site[], landscape: Landscape, removed: ArrayLike<number>): Site[] {
+  const { macs, analysis, groups } = landscape;
+  const byInput = new Map<string, CostTerm>();
+  for (const term of macs.terms) {
+    const node = term.node === undefined ? undefined : analysis.model.graph.nodes[term.node];
+    for (const name of node?.inputs ?? []) byInput.set(name, term);
+  }
+  const byId = new Map(groups.map((g, i) => [g.id, i]));
+  return sites.filter((site) => {
+    const [first, second] = [byInput.get(`${site.id}.first`), byInput.get(`${site.id}.second`)];
+    const ranks = byId.get(ranksOf(site.id, 0)) ?? byId.get(ranksOf(site.id, 1));
+    if (first === undefined || second === undefined || ranks === undefined) return false;
+    const now = macs.termValue(first, removed) + macs.termValue(second, removed);
+    const whole = Int32Array.from(removed);
+    whole[ranks] = 0;
+    const whole2 = macs.termValue(first, whole) * macs.termValue(second, whole);
+    return now >= 0.97 * ((site.macs * whole2) / (first.base * second.base));
+  });
 }

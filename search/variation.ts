@@ -7,7 +7,7 @@ import { partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
 import type { Mutation } from './mutations/mutation.js';
 import { allocate, cubicSchedule, type Limit } from './progressive.js';
 import type { Replayer } from './replay.js';
-import { structureOf } from './sites.js';
+import { idleSites, structureOf, type Site } from './sites.js';
 
 /** Where candidates should lie. Shares are of the base network's cost. */
 export interface Targets {
@@ -26,6 +26,8 @@ export interface Variation {
   draw(share: number, rng: Rng): Genome;
   /** The plain greedy answer for a share of the cost. */
   greedy(share: number): Genome;
+  /** Factors and channels weighed together, or factors `alone`; undefined where nothing can be factorised. */
+  mixed(share: number, rng?: Rng, strength?: number, alone?: boolean): Genome | undefined;
   /** Gives back whatever still fits into the budget: a candidate above it comes down to it. */
   fill(genome: Genome): Genome;
   /** The least share of the cost that is within reach. */
@@ -71,7 +73,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     );
 
   /** Factors and channels weighed together; undefined where there is nothing to replace. The widths are then fitted exactly. */
-  const mixed = (share: number, rng?: Rng, strength = 0.5): Genome | undefined => {
+  const mixed = (share: number, rng?: Rng, strength = 0.5, alone = false): Genome | undefined => {
     if (targets.kind !== 'macs' || fitness.joint().sites.length === 0) return undefined;
     const { choices, sites, cost } = fitness.joint();
     const groups = fitness.base.groups.length;
@@ -81,12 +83,29 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     const weights = Float64Array.from(choices, (_, i) =>
       i < groups ? (own?.[i] ?? 1) : bias * (rng === undefined ? 1 : Math.exp(0.3 * rng.normal())),
     );
-    const steps = allocate({ groups: choices, limits: [{ cost, budget: share * whole }], weights });
-    if (sites.every((_, i) => steps[groups + i] === 0)) return undefined;
-    const structure = replayer.repair(structureOf(fitness.joint(), steps, groups));
-    const landscape = fitness.landscape(structure);
-    const widths = fitness.genome(fitness.base, steps.slice(0, groups));
-    return fit(landscape, share, fitness.removed(widths, landscape));
+    const byId = new Map(fitness.base.groups.map((g, i) => [g.id, own?.[i] ?? 1]));
+    const weightOf = (origin: string): number => byId.get(origin) ?? bias;
+    const steps = allocate({
+      groups: choices.map((c, i) => (alone && i < groups ? { ...c, steps: [0] } : c)),
+      limits: [{ cost, budget: share * whole }],
+      weights,
+    });
+    let chosen = sites.filter((_, i) => steps[groups + i]! > 0);
+    // Factors whose rank hardly falls cost more than they save: without them, until all that are left pay.
+    for (let attempt = 0; ; attempt++) {
+      if (chosen.length === 0) return undefined;
+      const landscape = fitness.landscape(replayer.repair(structureOf(chosen)));
+      const trust = Float64Array.from(landscape.groups, (g) => weightOf(g.origin));
+      const removed = allocate({
+        groups: landscape.groups.map((g) => (alone && byId.has(g.origin) ? { ...g, steps: [0] } : g)),
+        limits: limits(landscape, share),
+        weights: trust,
+        tight: rng === undefined,
+      });
+      const idle = attempt < 3 ? new Set(idleSites(chosen, landscape, removed)) : new Set<Site>();
+      if (idle.size === 0) return fitness.genome(landscape, removed);
+      chosen = chosen.filter((s) => !idle.has(s));
+    }
   };
 
   /** Gradual pruning under changing opinions of what is important: each step of the schedule keeps what is cut. */
@@ -108,12 +127,13 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     const { base } = fitness;
     const { low, high } = targets;
     // The greedy answer along the range, the budget first.
-    const found = [tight(base, high)];
-    const shares = [0, 1, 2, 3, 4].map((i) => high + ((low - high) * i) / 4);
-    // Factors and channels together where there are factors, else channels alone; then a few of the other kind to learn from.
-    const both = shares.map((share) => mixed(share));
-    shares.forEach((share, i) => found.push(both[i] ?? fit(base, share)));
-    if (both.some((g) => g !== undefined)) found.push(fit(base, (low + high) / 2), fit(base, low));
+    const found: Genome[] = [];
+    const add = (genome: Genome | undefined): void => void (genome === undefined || found.push(genome));
+    add(mixed(high));
+    add(tight(base, high));
+    add(mixed(high, undefined, 0, true));
+    add(mixed(0.85 * high));
+    for (let i = 0; i < 5; i++) found.push(fit(base, high + ((low - high) * i) / 4));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
       const stream = rng.fork(`seed/${i}`);
@@ -151,9 +171,13 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   };
   const everything = fitness.base.groups.map((g) => g.steps.at(-1)!);
   const least = costOf(fitness.base).value(everything) / whole;
+<<<<<<< HEAD
   const draw = (share: number, rng: Rng): Genome =>
     (rng.next() < 0.5 ? mixed(share, rng.fork('mixed')) : undefined) ?? gradual(share, rng.fork('gradual'));
   return { seeds, draw, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
+=======
+  return { seeds, mixed, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
+>>>>>>> 7426191 (Mixed allocation: widest factors put in place, ranks and channels then cut by one greedy allocation at exact MACs)
 }
 
 /** How much worse or better each group is thought to be: a factor by stage times a factor by group. */

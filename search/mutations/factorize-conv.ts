@@ -93,8 +93,8 @@ export function createFactorizer(): Factorizer {
       return edit.model();
     },
     removal(group, context) {
-      const first = group.members.find((m) => m.role === 'out' && m.axis === 0)?.tensor;
-      const bytes = first === undefined ? undefined : context.analysis.model.graph.initializers.get(first)?.bytes;
+      const first = group.members.find((m) => m.role === 'out')?.tensor;
+      const bytes = first === undefined ? undefined : constantTensorOf(context, first).bytes;
       const losses = bytes === undefined ? undefined : ranks.get(bytes)?.();
       if (losses === undefined || losses.length !== group.size + 1) return undefined;
       return { order: Array.from({ length: group.size }, (_, i) => group.size - 1 - i), losses };
@@ -275,7 +275,7 @@ function replaceLayer(
   const name = (which: string): string => `${layer.weight}.${which}`;
   const constant = (which: 'first' | 'second', dims: readonly number[], values: () => Float64Array): string => {
     const tensor = lazyTensor(name(which), dataType, dims, values);
-    if (which === 'first' && kind !== 'depthwise' && layer.kind === 'conv') {
+    if (which === 'first' && kind !== 'depthwise') {
       const importance = context.knowledge?.importance(layer.output) ?? 1;
       let losses: readonly number[] | undefined;
       const compute = (): readonly number[] => {

@@ -65,6 +65,7 @@ export async function* reconstruct(
   const base = edited === undefined ? original : withEditedLayers(original, edited);
   const context = {
     base,
+    original,
     ...(options.groups === undefined ? {} : { groups: options.groups }),
     ...(options.dead === undefined ? {} : { dead: options.dead }),
     ...(options.all === undefined ? {} : { all: options.all }),

@@ -60,7 +60,8 @@ function denseOf(graph: Graph, origin: Layer, first: Layer, second: Layer): { de
   const channels = first.columns / first.taps;
   const [a, b] = [graph.nodes[first.node]!, graph.nodes[second.node]!];
   const { taps } = origin;
-  const dims = origin.kind === 'conv' ? [second.outputs, channels, ...origin.dims.slice(2)] : [channels, second.outputs];
+  const dims =
+    origin.kind === 'conv' ? [second.outputs, channels, ...origin.dims.slice(2)] : [channels, second.outputs];
   const dense: Layer = {
     ...second,
     kind: origin.kind,

@@ -120,8 +120,7 @@ function restricted(gram: Gram, keep: readonly number[], taps: number): Gram {
   const { kind, size, covariance, mean, group } = gram;
   const channels = kind === 'exact' ? size / taps : size;
   if (keep.length === channels) return gram;
-  const at =
-    kind === 'exact' ? keep.flatMap((c) => Array.from({ length: taps }, (_, t) => c * taps + t)) : [...keep];
+  const at = kind === 'exact' ? keep.flatMap((c) => Array.from({ length: taps }, (_, t) => c * taps + t)) : [...keep];
   const n = at.length;
   const own = new Float32Array(kind === 'diagonal' ? n : n * n);
   if (kind === 'diagonal') at.forEach((c, i) => (own[i] = covariance[c]!));

@@ -25,6 +25,8 @@ export interface RefitTarget {
 
 export interface TargetContext {
   readonly base: Model;
+  /** The base without the layers that structural edits brought in (see reference.ts); `base` when absent. */
+  readonly original?: Model;
   readonly pruned: Model;
   /** Channel groups of the base and what is dead: needed where outputs have lost channels. */
   readonly groups?: ChannelGroups;
@@ -40,16 +42,19 @@ export function findTargets(context: TargetContext): RefitTarget[] {
   const index = indexGraph(graph);
   const layers = findLayers(graph, index);
   const baseIndex = indexGraph(base.graph);
-  const baseLayers = new Map(findLayers(base.graph, baseIndex).map((l) => [l.output, l]));
+  const baseLayers = byOutput(findLayers(base.graph, baseIndex));
   const clean = cleanValues(base.graph, baseIndex, graph);
   const statics = staticValues(graph);
   const made = baseIndex.producer;
   const outputs = new Set(graph.outputs.map((v) => v.name));
   const latest = latestLayer(graph, layers);
-  const pairs = findPairs(baseLayers, graph, layers, index);
+  const origins = context.original === undefined ? baseLayers : byOutput(findLayers(context.original.graph));
+  const pairs = findPairs(origins, graph, layers, index);
+  const joined = (l: Layer | undefined): boolean => l !== undefined && l.columns <= PAIRED;
+  const firsts = new Set([...pairs.values()].flatMap((p) => (joined(p.dense) ? [p.first.output] : [])));
   const targets: RefitTarget[] = [];
   for (const layer of layers) {
-    if (statics.has(layer.input) || !made.has(layer.output)) continue;
+    if (statics.has(layer.input) || !made.has(layer.output) || firsts.has(layer.output)) continue;
     const keep = context.groups === undefined ? undefined : aliveChannels(context.groups, context.dead, layer);
     const twin = baseLayers.get(layer.output);
     if (twin !== undefined && (keep?.length ?? twin.outputs) !== layer.outputs) continue;
@@ -79,12 +84,16 @@ export function findTargets(context: TargetContext): RefitTarget[] {
       ...(clip === undefined ? {} : { clip }),
     };
     const pair = pairs.get(layer.output);
-    if (pair !== undefined && pair.dense.columns <= PAIRED) {
+    if (pair !== undefined && joined(pair.dense)) {
       targets.push({ layer: pair.dense, node: pair.node, pair, ...rest });
     }
     targets.push({ layer, node: graph.nodes[layer.node]!, ...rest });
   }
   return targets;
+}
+
+function byOutput(layers: readonly Layer[]): ReadonlyMap<string, Layer> {
+  return new Map(layers.map((l) => [l.output, l]));
 }
 
 /** Above this many columns the first factor stays as it is. */
