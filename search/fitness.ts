@@ -116,7 +116,7 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
     const key = genomeKey(structure);
     const ranked = new Set(survey(structure).landscape.groups.map((g) => g.id));
     const covered = (weight: Json | undefined): boolean =>
-      [0, 1].some((axis) => ranked.has(ranksOf(String(weight), axis)));
+      typeof weight === 'string' && [0, 1].some((axis) => ranked.has(ranksOf(weight, axis)));
     const found = lossOf.get(key) ?? structureLosses(joint(), structure, covered);
     lossOf.set(key, found);
     return found;

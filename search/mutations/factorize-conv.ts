@@ -130,7 +130,7 @@ function errorCurve(made: Factorisation, most: number): readonly number[] {
   const knots = [1];
   for (let r = 1; r < most;) knots.push((r = Math.min(most, Math.max(r + 1, Math.round(r * 1.25)))));
   const exact = knots.map((r) => Math.max(1e-9, made.error(r)));
-  const curve = new Array<number>(most + 1).fill(Infinity);
+  const curve = Array.from({ length: most + 1 }, () => Infinity);
   knots.forEach((r, i) => {
     const before = i === 0 ? r : knots[i - 1]!;
     for (let k = before; k <= r; k++) {
