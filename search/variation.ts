@@ -126,14 +126,19 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   const seeds = (count: number, rng: Rng): Genome[] => {
     const { base } = fitness;
     const { low, high } = targets;
-    // The greedy answer along the range, the budget first.
+    // The best of every family at the budget, then factors and channels together along the range (channels where there are no
+    // factors), then a few of channels alone to learn from.
     const found: Genome[] = [];
     const add = (genome: Genome | undefined): void => void (genome === undefined || found.push(genome));
-    add(mixed(high));
+    const both = mixed(high);
+    add(both);
     add(tight(base, high));
     add(mixed(high, undefined, 0, true));
-    add(mixed(0.85 * high));
-    for (let i = 0; i < 5; i++) found.push(fit(base, high + ((low - high) * i) / 4));
+    for (let i = 1; i < 5; i++) {
+      const share = high + ((low - high) * i) / 4;
+      add(mixed(share) ?? fit(base, share));
+    }
+    if (both !== undefined) found.push(fit(base, (low + high) / 2), fit(base, low));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
       const stream = rng.fork(`seed/${i}`);
@@ -171,13 +176,9 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   };
   const everything = fitness.base.groups.map((g) => g.steps.at(-1)!);
   const least = costOf(fitness.base).value(everything) / whole;
-<<<<<<< HEAD
   const draw = (share: number, rng: Rng): Genome =>
     (rng.next() < 0.5 ? mixed(share, rng.fork('mixed')) : undefined) ?? gradual(share, rng.fork('gradual'));
-  return { seeds, draw, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
-=======
-  return { seeds, mixed, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
->>>>>>> 7426191 (Mixed allocation: widest factors put in place, ranks and channels then cut by one greedy allocation at exact MACs)
+  return { seeds, mixed, draw, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
 }
 
 /** How much worse or better each group is thought to be: a factor by stage times a factor by group. */
