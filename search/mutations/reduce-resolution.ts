@@ -40,15 +40,23 @@ export function reduceResolution(): Mutation {
     summary: 'computes part of the network at half the resolution',
     law: 'approximate',
     propose(context: MutationContext, rng: Rng): Json | undefined {
-      const all = findPlaces(context);
-      return all.length === 0 ? undefined : rng.pick(all).params;
+      const view = viewOf(context);
+      const drawn = rng.shuffle(candidates(view));
+      for (const one of drawn) if (savingOf(view, one) !== undefined) return { ...one };
+      return undefined;
     },
-    places: findPlaces,
+    places(context): readonly Place[] {
+      const view = viewOf(context);
+      return candidates(view).flatMap((params) => {
+        const saving = savingOf(view, params);
+        return saving === undefined ? [] : [{ params: { ...params }, site: params.value, saving }];
+      });
+    },
     apply(params: Json, context: MutationContext): Model {
       const { kind, value } = readParams(params);
       const view = viewOf(context);
       const made = kind === 'stride' ? strideEarlier(view, value) : pooled(view, value);
-      if (made !== undefined) return made;
+      if (made !== undefined) return made.model();
       throw new PareError(
         `${REDUCE_RESOLUTION}: ${kind === 'stride' ? 'no stride can be moved to the Conv that makes' : 'the network does not fit together behind a smaller'} "${value}"`,
       );
@@ -71,38 +79,48 @@ interface View {
   readonly graph: Graph;
   readonly index: GraphIndex;
   readonly outputs: ReadonlySet<string>;
+  /** Where the resolution may be halved; found once. */
+  readonly waists: () => readonly string[];
 }
 
 function viewOf(context: MutationContext): View {
   const { analysis } = context;
   const { graph } = analysis.model;
-  return { context, analysis, graph, index: indexGraph(graph), outputs: new Set(graph.outputs.map((v) => v.name)) };
-}
-
-function findPlaces(context: MutationContext): Place[] {
-  const view = viewOf(context);
-  const found: Place[] = [];
-  const offer = (params: ReduceParams, made: Model | undefined): void => {
-    const saving = made === undefined ? 0 : context.analysis.cost.macs - macsOf(context.analysis, made);
-    if (saving <= 0 || saving > context.maxRatio * context.analysis.cost.macs) return;
-    found.push({ params: { ...params }, site: params.value, saving });
+  let found: readonly string[] | undefined;
+  const view: View = {
+    context,
+    analysis,
+    graph,
+    index: indexGraph(graph),
+    outputs: new Set(graph.outputs.map((v) => v.name)),
+    waists: () => (found ??= waists(view)),
   };
-  // each of these infers the whole network again: there are few of them
-  for (const value of spread(strided(view))) offer({ kind: 'stride', value }, strideEarlier(view, value));
-  for (const value of spread(waists(view))) offer({ kind: 'pool', value }, pooled(view, value));
-  return found;
+  return view;
 }
 
-/** Places of each kind at most: every one costs a pass over the network. */
-const PLACES = 12;
-
-function spread(values: readonly string[]): readonly string[] {
-  if (values.length <= PLACES) return values;
-  return Array.from({ length: PLACES }, (_, i) => values[Math.floor(((i + 0.5) * values.length) / PLACES)]!);
+interface Made {
+  readonly model: () => Model;
+  readonly saving: number;
 }
 
-function macsOf({ table, shapes }: Analysis, model: Model): number {
-  return countCost(model, table, shapesOf(model, table, shapes)).macs;
+/** Each place for 'pool' costs a pass over the network: only so many are looked at. */
+const POOLS = 4;
+
+function candidates(view: View): readonly ReduceParams[] {
+  const values = view.waists();
+  const few = values.length <= POOLS;
+  const some = Array.from({ length: POOLS }, (_, i) => values[Math.floor(((i + 0.5) * values.length) / POOLS)]!);
+  return [
+    ...strided(view).map((value): ReduceParams => ({ kind: 'stride', value })),
+    ...(few ? values : some).map((value): ReduceParams => ({ kind: 'pool', value })),
+  ];
+}
+
+/** Undefined where the network would not fit together, or would lose more than it may. */
+function savingOf(view: View, { kind, value }: ReduceParams): number | undefined {
+  const saving = (kind === 'stride' ? strideEarlier(view, value) : pooled(view, value))?.saving ?? 0;
+  const { cost } = view.analysis;
+  return saving <= 0 || saving > view.context.maxRatio * cost.macs ? undefined : saving;
 }
 
 /** The new model's shapes with inputs as long as in the analysis. */
@@ -170,7 +188,7 @@ function all(list: readonly number[] | undefined, value: number): boolean {
   return list?.every((v) => v === value) ?? true;
 }
 
-function strideEarlier(view: View, value: string): Model | undefined {
+function strideEarlier(view: View, value: string): Made | undefined {
   const { graph, index, analysis } = view;
   const at = index.producer.get(value);
   const behind = strideBehind(view, value);
@@ -187,35 +205,44 @@ function strideEarlier(view: View, value: string): Model | undefined {
     attrInt(user, 'ceil_mode', 0) === 0 &&
     ['NOTSET', 'VALID'].includes(attrString(user, 'auto_pad', 'NOTSET'));
   const slower = blocks ? identity(user) : withAttributes(user, { strides: undefined });
-  if (!keepsDims(view, faster, slower, user)) return undefined;
-  const edit = editModel(analysis.model);
-  edit.replace(at, [faster]);
-  edit.replace(behind, [slower]);
-  for (let now = value; now !== user.outputs[0];) {
-    edit.forget(now);
-    now = graph.nodes[index.consumers.get(now)![0]!]!.outputs[0]!;
-  }
-  return edit.model();
+  const plane = planeBetween(view, faster, slower, user);
+  if (plane === undefined) return undefined;
+  const model = (): Model => {
+    const edit = editModel(analysis.model);
+    edit.replace(at, [faster]);
+    edit.replace(behind, [slower]);
+    for (let now = value; now !== user.outputs[0];) {
+      edit.forget(now);
+      now = graph.nodes[index.consumers.get(now)![0]!]!.outputs[0]!;
+    }
+    return edit.model();
+  };
+  // the Conv's MACs go with its plane; what lies behind makes what it made
+  const [dims = [], weight = []] = [value, conv.inputs[1]!].map((n) => concreteShape(analysis.shapes, n));
+  const each = dims.slice(0, 2).reduce((n, d) => n * d, 1) * weight.slice(1).reduce((n, d) => n * d, 1);
+  const places = (list: readonly number[]): number => list.reduce((n, d) => n * d, 1);
+  return { model, saving: each * (places(dims.slice(2)) - places(plane)) };
 }
 
 function identity(node: Node): Node {
   return { ...node, opType: 'Identity', inputs: [node.inputs[0]!], attributes: new Map<string, Attribute>() };
 }
 
-/** Whether the strided user still makes what it made, at every size that the network is declared for. */
-function keepsDims({ analysis }: View, conv: Node, user: Node, before: Node): boolean {
+/** The plane between the two, when the user still makes what it made at every size that the network is declared for. */
+function planeBetween({ analysis }: View, conv: Node, user: Node, before: Node): readonly number[] | undefined {
   const [input, wanted] = [conv.inputs[0]!, before.outputs[0]!].map((n) => fixedPlane(analysis, n));
   const dims = concreteShape(analysis.shapes, conv.inputs[1] ?? '');
-  if (input === undefined || wanted === undefined || dims === undefined) return false;
+  if (input === undefined || wanted === undefined || dims === undefined) return undefined;
   const between = windowsOf(conv, dims, [1, 1, ...input]).output;
-  if (user.opType === 'Identity') return between.join() === wanted.join();
-  if (attrInt(user, 'ceil_mode', 0) !== 0) return false;
+  if (user.opType === 'Identity') return between.join() === wanted.join() ? between : undefined;
+  if (attrInt(user, 'ceil_mode', 0) !== 0) return undefined;
   const kernel =
     user.opType === 'Conv'
       ? concreteShape(analysis.shapes, user.inputs[1] ?? '')?.slice(2)
       : attrInts(user, 'kernel_shape');
-  if (kernel === undefined) return false;
-  return windowsOf(user, [1, 1, ...kernel], [1, 1, ...between]).output.join() === wanted.join();
+  if (kernel === undefined) return undefined;
+  const made = windowsOf(user, [1, 1, ...kernel], [1, 1, ...between]).output;
+  return made.join() === wanted.join() ? between : undefined;
 }
 
 /** Spatial lengths that do not depend on what the user feeds. */
@@ -254,10 +281,10 @@ function waists({ graph, index, outputs, analysis, context }: View): string[] {
   return found;
 }
 
-function pooled(view: View, value: string): Model | undefined {
+function pooled(view: View, value: string): Made | undefined {
   const { graph, index, analysis, outputs } = view;
   const at = index.producer.get(value);
-  if (at === undefined || !waists(view).includes(value)) return undefined;
+  if (at === undefined || !view.waists().includes(value)) return undefined;
   const edit = editModel(analysis.model);
   const full = edit.fresh(`${value}.full`);
   const maker = graph.nodes[at]!;
@@ -281,8 +308,9 @@ function pooled(view: View, value: string): Model | undefined {
       edit.replace(i, [{ ...node, opType: 'GlobalAveragePool', attributes: new Map<string, Attribute>() }]);
     }
   });
-  const made = edit.model();
-  return fitsTogether(analysis, made) ? made : undefined;
+  const model = edit.model();
+  const macs = macsTogether(analysis, model);
+  return macs === undefined ? undefined : { model: () => model, saving: analysis.cost.macs - macs };
 }
 
 function coversAll(node: Node, plane: readonly number[]): boolean {
@@ -290,21 +318,19 @@ function coversAll(node: Node, plane: readonly number[]): boolean {
   return kernel?.join() === plane.join() && all(attrInts(node, 'pads'), 0);
 }
 
-/** Whether all rules agree and every output keeps its dims, at the sizes of the analysis and with dynamic ones left open. */
-function fitsTogether({ model, table, shapes, openShapes }: Analysis, made: Model): boolean {
+/** MACs, when all rules agree and every output keeps its dims, at the sizes of the analysis and with dynamic ones left open. */
+function macsTogether({ model, table, shapes, openShapes }: Analysis, made: Model): number | undefined {
   try {
-    const pairs = [
-      [shapes, shapesOf(made, table, shapes)],
-      [openShapes, inferShapes(made, table)],
-    ] as const;
-    return pairs.every(([before, after]) =>
+    const now = shapesOf(made, table, shapes);
+    const open = openShapes === shapes ? now : inferShapes(made, table);
+    const same = (before: Shapes, after: Shapes): boolean =>
       model.graph.outputs.every(({ name }) => {
         const [a, b] = [dimsOf(before, name), dimsOf(after, name)];
-        return a !== undefined && b !== undefined && a.length === b.length && a.every((d, i) => d === b[i]);
-      }),
-    );
+        return a !== undefined && b !== undefined && a.length === b.length && a.every((dim, i) => dim === b[i]);
+      });
+    return same(shapes, now) && same(openShapes, open) ? countCost(made, table, now).macs : undefined;
   } catch (error) {
-    if (error instanceof PareError) return false;
+    if (error instanceof PareError) return undefined;
     throw error;
   }
 }

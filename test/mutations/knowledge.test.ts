@@ -30,7 +30,7 @@ let knowledge: Knowledge;
 
 beforeAll(async () => {
   const inputs = await withSession(runtime, analysis.model, {}, (s) => Promise.resolve(s.inputs));
-  const data = await openDataset(join(folder, 'calib.json'), inputs);
+  const data = openDataset(join(folder, 'calib.json'), inputs);
   const indices = Array.from({ length: 128 }, (_, i) => i * 20);
   feeds = chunksOf(data, indices, 32).map((c) => data.batch(c.indices).inputs);
   const learnt = await finish(learn(analysis, feeds, { runtime, rng: createRng(1), positions: 1000 }));
