@@ -149,8 +149,7 @@ const RANKS = 48;
 
 function sitesOf(open: OpenLayer, context: MutationContext, decompose: Decomposer): FactorSite[] {
   const { layer, macs } = open;
-  // a factor is not factorised again
-  if (/\.(first|second)(_\d+)?$/.test(layer.weight)) return [];
+  if (isFactor(layer.weight, context)) return [];
   const found: FactorSite[] = [];
   let vertical: number | undefined;
   for (const kind of kindsOf(open)) {
@@ -171,6 +170,12 @@ function sitesOf(open: OpenLayer, context: MutationContext, decompose: Decompose
     found.push({ weight: layer.weight, kind, macs, fixed, perRank, ranks, errors: () => (errors ??= compute()) });
   }
   return found;
+}
+
+/** A factor is not factorised again: its twin stands beside it. */
+function isFactor(weight: string, { analysis }: MutationContext): boolean {
+  const [, stem, which, tail = ''] = /^(.*)\.(first|second)(_\d+)?$/.exec(weight) ?? [];
+  return which !== undefined && analysis.constantUses.has(`${stem}.${which === 'first' ? 'second' : 'first'}${tail}`);
 }
 
 function kindsOf({ layer, kernel, channels }: OpenLayer): readonly FactorKind[] {

@@ -122,13 +122,16 @@ describe.each(Object.entries(forms))('%s', (form, build) => {
     const { mutation, sites } = createFactorizer();
     const all = sites(context).filter((s, i, list) => list.findIndex((t) => t.weight === s.weight) === i);
     const params = all.map(({ weight, kind, ranks }) => ({ weight, kind, rank: ranks[0]! }));
-    const { graph } = mutation.apply(mutation.join!(params), context);
+    const made = mutation.apply(mutation.join!(params), context);
+    const { graph } = made;
     const names = [
       ...graph.initializers.keys(),
       ...graph.inputs.map((v) => v.name),
       ...graph.nodes.flatMap((n) => n.outputs),
     ];
     expect(all.length).toBeGreaterThanOrEqual(5);
+    // factors are not factorised again, and nothing else was left
+    expect(sites(contextOf(analyse(made, standardOps)))).toEqual([]);
     for (const { weight } of all) expect(names).not.toContain(weight);
     for (const { weight } of all) expect(names).toContain(`${weight}.first`);
   });
