@@ -1,12 +1,13 @@
-// Gradients of convolutions. Input gradient: the transposed convolution. Weight gradient: one Gemm of the output gradient
-// [M, N*P] with the input unfolded tap by tap [taps*C, N*P]. https://onnx.ai/onnx/operators/onnx__Conv.html
+// Gradients of convolutions. Input gradient: the transposed convolution, with stride 1 a plain one. Weight gradient: a product of
+// the output gradient with the input unfolded tap by tap, or a Conv with swapped axes, whichever bench/conv-gradient.ts found
+// faster for such shapes. https://onnx.ai/onnx/operators/onnx__Conv.html
 import { countOfDims, formulas, indices } from './gradient-rules.js';
 import { padded } from './gradient-movement.js';
 import { geometryOf, type Geometry } from './gradient-window.js';
 import type { GradientContext, GradientRule } from './op.js';
 import { groupOf } from './window.js';
 
-export const convGradient: GradientRule = (ctx) => {
+const convGradient: GradientRule = (ctx) => {
   const g = ctx.gradient(0);
   if (g === undefined) return [];
   const x = ctx.inputShape(0);
@@ -22,7 +23,7 @@ export const convGradient: GradientRule = (ctx) => {
 };
 
 /** The transposed convolution is the adjoint of a convolution of its output: the parts are the same, the other way round. */
-export const convTransposeGradient: GradientRule = (ctx) => {
+const convTransposeGradient: GradientRule = (ctx) => {
   const g = ctx.gradient(0);
   if (g === undefined) return [];
   const x = ctx.inputShape(0);
@@ -78,14 +79,18 @@ function inputGradient(
   g: string,
   input: readonly number[],
   output: readonly number[],
-  { kernel, strides, dilations, pads }: Geometry,
+  geometry: Geometry,
 ): string {
+  const { kernel, strides, dilations, pads } = geometry;
   const n = kernel.length;
+  const extent = kernel.map((k, i) => (k - 1) * dilations[i]! + 1);
+  // few channels (images) gain nothing from a Conv, and pads beyond the window cannot be said in one
+  const turned = strides.every((s) => s === 1) && ctx.inputShape(0)[1]! >= 8;
+  if (turned && pads.every((p, k) => p < extent[k % n]!)) return turnedConv(ctx, g, geometry, extent);
   // ConvTranspose gives (out - 1) * stride + extent - pads; what the stride skipped at the end is its output_padding
-  const missing = input.map((length, k) => {
-    const extent = (kernel[k]! - 1) * dilations[k]! + 1;
-    return length - ((output[k]! - 1) * strides[k]! + extent - pads[k]! - pads[k + n]!);
-  });
+  const missing = input.map(
+    (length, k) => length - ((output[k]! - 1) * strides[k]! + extent[k]! - pads[k]! - pads[k + n]!),
+  );
   return ctx.emit('ConvTranspose', [g, ctx.input(1)], {
     group: groupOf(ctx),
     kernel_shape: kernel,
@@ -93,6 +98,33 @@ function inputGradient(
     dilations,
     pads,
     ...(missing.some((m) => m > 0) ? { output_padding: missing } : {}),
+  });
+}
+
+/** Stride 1: a plain Conv of the gradient with the filters turned round, inputs and outputs exchanged. */
+function turnedConv(
+  ctx: GradientContext,
+  g: string,
+  { kernel, dilations, pads }: Geometry,
+  extent: readonly number[],
+): string {
+  const m = formulas(ctx);
+  const n = kernel.length;
+  const group = groupOf(ctx);
+  const [count = 1, perGroup = 1] = ctx.inputShape(1);
+  const axes = kernel.flatMap((k, i) => (k > 1 ? [i + 2] : []));
+  const all = (value: number): string => ctx.ints(axes.map(() => value));
+  const turned =
+    axes.length === 0
+      ? ctx.input(1)
+      : ctx.emit('Slice', [ctx.input(1), all(-1), all(-(2 ** 31)), ctx.ints(axes), all(-1)]);
+  const apart = m.reshape(turned, [group, count / group, perGroup, ...kernel]);
+  const exchanged = m.transpose(apart, [0, 2, 1, ...kernel.map((_, k) => k + 3)]);
+  return ctx.emit('Conv', [g, m.reshape(exchanged, [group * perGroup, count / group, ...kernel])], {
+    group,
+    kernel_shape: kernel,
+    dilations,
+    pads: pads.map((p, k) => extent[k % n]! - 1 - p),
   });
 }
 
@@ -111,52 +143,87 @@ interface Filters {
 /** Of `long` [N, C, ...], over which the windows slide, and the gradient `short` [N, M, ...] of what they give. */
 function filterGradient(ctx: GradientContext, long: Side, short: Side, filters: Filters): string {
   const { group, shape, geometry } = filters;
-  const m = formulas(ctx);
-  const [batch = 1, channels = 1] = long.shape;
   const [count = 1, perGroup = 1] = shape;
-  const output = short.shape.slice(2);
-  const { kernel } = geometry;
-  const taps = countOfDims(kernel);
-  if (group === channels && channels > 1) return depthwise(ctx, long, short, filters);
-  // [C, N, P...]: taps stack on the first axis without moving anything else
-  const swap = [1, 0, ...kernel.map((_, k) => k + 2)];
-  const flat = batch * countOfDims(output);
-  const unfolded = unfold(ctx, m.transpose(long.name, swap), geometry, output);
-  const gradient = m.transpose(short.name, swap);
-  if (group === 1) {
-    const stack = taps === 1 ? unfolded[0]! : ctx.emit('Concat', unfolded, { axis: 0 });
-    const product = ctx.emit('Gemm', [m.reshape(gradient, [count, flat]), m.reshape(stack, [taps * channels, flat])], {
-      transB: 1,
-    });
-    if (taps === 1) return m.reshape(product, shape);
-    const moved = m.transpose(m.reshape(product, [count, taps, channels]), [0, 2, 1]);
-    return m.reshape(moved, shape);
-  }
-  const grouped = m.reshape(gradient, [group, count / group, flat]);
-  const perTap = unfolded.map((u) => {
-    const operand = m.transpose(m.reshape(u, [group, perGroup, flat]), [0, 2, 1]);
-    return m.reshape(ctx.emit('MatMul', [grouped, operand]), [count, perGroup, 1]);
-  });
-  return m.reshape(taps === 1 ? perTap[0]! : ctx.emit('Concat', perTap, { axis: 2 }), shape);
+  const taps = countOfDims(geometry.kernel);
+  const output = countOfDims(short.shape.slice(2));
+  // the choices are those of bench/conv-gradient.ts
+  if (group > 1 || (taps > 1 && geometry.strides.some((s) => s > 1))) return bySwapping(ctx, long, short, filters);
+  const products = count * perGroup * taps;
+  return products <= output * (count + perGroup)
+    ? perImage(ctx, long, short, filters)
+    : overAll(ctx, long, short, filters);
 }
 
-/** One tap of one channel meets the gradients of its own filters only. */
-function depthwise(ctx: GradientContext, long: Side, short: Side, { shape, geometry }: Filters): string {
+/** One Gemm over all images: channels first, so that taps stack on the first axis without moving anything else. */
+function overAll(ctx: GradientContext, long: Side, short: Side, { shape, geometry }: Filters): string {
   const m = formulas(ctx);
-  const [batch = 1, channels = 1] = long.shape;
+  const [count = 1, channels = 1] = shape;
   const output = short.shape.slice(2);
-  const per = shape[0]! / channels;
-  const taps = unfold(ctx, long.name, geometry, output);
-  const spatial = output.map((_, k) => k + 2);
-  const rows = taps.map((u) => {
-    if (per === 1) return m.reshape(m.sum(m.mul(short.name, u), [0, ...spatial], 0), [channels, 1]);
-    const product = m.mul(
-      m.reshape(short.name, [batch, channels, per, ...output]),
-      m.reshape(u, [batch, channels, 1, ...output]),
-    );
-    return m.reshape(m.sum(product, [0, ...spatial.map((a) => a + 1)], 0), [shape[0]!, 1]);
+  const taps = countOfDims(geometry.kernel);
+  const flat = short.shape[0]! * countOfDims(output);
+  const swap = [1, 0, ...output.map((_, k) => k + 2)];
+  const unfolded = unfold(ctx, m.transpose(long.name, swap), geometry, output);
+  const stack = m.reshape(joined(ctx, unfolded, 0), [taps * channels, flat]);
+  const gradient = m.reshape(m.transpose(short.name, swap), [count, flat]);
+  return tapsLast(ctx, ctx.emit('Gemm', [gradient, stack], { transB: 1 }), shape);
+}
+
+/** A small product for each image, summed: nothing is transposed, but every image has a gradient of its own for a while. */
+function perImage(ctx: GradientContext, long: Side, short: Side, { shape, geometry }: Filters): string {
+  const m = formulas(ctx);
+  const [count = 1, channels = 1] = shape;
+  const batch = short.shape[0]!;
+  const output = short.shape.slice(2);
+  const positions = countOfDims(output);
+  const unfolded = unfold(ctx, long.name, geometry, output);
+  const columns = m.reshape(joined(ctx, unfolded, 1), [batch, countOfDims(geometry.kernel) * channels, positions]);
+  const gradient = m.reshape(short.name, [batch, count, positions]);
+  const products = ctx.emit('MatMul', [gradient, m.transpose(columns, [0, 2, 1])]);
+  return tapsLast(ctx, m.sum(products, [0], 0), shape);
+}
+
+/**
+ * A Conv whose images are channels and whose channels are images: its filters are the output gradient, its dilation the stride
+ * and its stride the dilation. Groups lie side by side.
+ */
+function bySwapping(ctx: GradientContext, long: Side, short: Side, { group, shape, geometry }: Filters): string {
+  const m = formulas(ctx);
+  const { kernel, strides, dilations, pads } = geometry;
+  const [batch = 1, channels = 1, ...input] = long.shape;
+  const perGroup = channels / group;
+  const spatial = input.map((_, k) => k + 2);
+  const apart = m.reshape(long.name, [batch, group, perGroup, ...input]);
+  const turned = m.transpose(apart, [2, 1, 0, ...spatial.map((k) => k + 1)]);
+  const images = m.reshape(turned, [perGroup, group * batch, ...input]);
+  const made = ctx.emit('Conv', [images, m.transpose(short.name, [1, 0, ...spatial])], {
+    group,
+    kernel_shape: short.shape.slice(2),
+    strides: dilations,
+    dilations: strides,
+    pads,
   });
-  return m.reshape(rows.length === 1 ? rows[0]! : ctx.emit('Concat', rows, { axis: 1 }), shape);
+  // positions that the forward stride never reached leave more taps than there are
+  const reached = input.map((d, k) => {
+    const room = d + pads[k]! + pads[k + kernel.length]! - (short.shape[k + 2]! - 1) * strides[k]! - 1;
+    return Math.floor(room / dilations[k]!) + 1;
+  });
+  const cut = reached.every((r, k) => r === kernel[k])
+    ? made
+    : ctx.emit('Slice', [made, ctx.ints(kernel.map(() => 0)), ctx.ints(kernel), ctx.ints(spatial)]);
+  return perGroup === 1 ? m.reshape(cut, shape) : m.transpose(cut, [1, 0, ...spatial]);
+}
+
+function joined(ctx: GradientContext, parts: readonly string[], axis: number): string {
+  return parts.length === 1 ? parts[0]! : ctx.emit('Concat', parts, { axis });
+}
+
+/** [M, taps x C] as [M, C, taps...]. */
+function tapsLast(ctx: GradientContext, name: string, shape: readonly number[]): string {
+  const m = formulas(ctx);
+  const [count = 1, channels = 1, ...kernel] = shape;
+  const taps = countOfDims(kernel);
+  if (taps === 1) return m.reshape(name, shape);
+  return m.reshape(m.transpose(m.reshape(name, [count, taps, channels]), [0, 2, 1]), shape);
 }
 
 /** For every tap, in row-major order, the values that it meets: [.., .., output...]. */

@@ -106,7 +106,9 @@ const conv = (d: Draw): OpCase => {
   const rank = d.int(1, 3);
   const { spatial, kernel, attributes } = windowOf(d, rank);
   const group = d.int(1, 3);
-  const perGroup = d.pick([1, 1, 2]);
+  // from 8 channels on the gradient of the input has a form of its own when the stride is 1
+  const perGroup = d.pick([1, 1, 2, 8]);
+  if (perGroup === 8) attributes['strides'] = kernel.map(() => 1);
   const filters = group * d.int(1, 2);
   const bias: CaseInput[] = flag(d) ? [{ dims: [filters] }] : [];
   return {
