@@ -29,6 +29,7 @@ interface Arguments {
   readonly 'min-accuracy': string | undefined;
   readonly time: string | undefined;
   readonly evaluations: number | undefined;
+  readonly members: number | undefined;
   readonly seed: string;
   readonly resume: boolean;
   readonly 'dry-run': boolean;
@@ -58,6 +59,11 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         type: 'number',
         coerce: wholeNumber('evaluations', 1),
         describe: 'end after measuring this many candidates (24)',
+      })
+      .option('members', {
+        type: 'number',
+        coerce: wholeNumber('members', 1),
+        describe: 'how many of the front are refitted, verified and written at most (6)',
       })
       .option('seed', { type: 'string', default: '0', describe: 'equal seeds and counts give equal results' })
       .option('resume', { type: 'boolean', default: false, describe: 'continue the run in --out' })
@@ -125,6 +131,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         ...(args.test === undefined ? {} : { test: args.test }),
         ...(args['round-to'] === undefined ? {} : { roundTo: args['round-to'] }),
         ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),
+        ...(args.members === undefined ? {} : { effort: { members: args.members } }),
         ...(timeMs === undefined ? {} : { timeMs }),
       });
       const show = progress(args.json, timeMs);
