@@ -1,9 +1,10 @@
-// The first online predictor: a Bayesian ridge and a random forest over the candidate's cheap signals, weighed by how well each
-// foretells the samples it did not see. Learns from tens of candidates in milliseconds.
+// The first online predictor: Bayesian ridges (of the score, and of the logarithm of what is lost to the best score, which is straight
+// where scores saturate) and a random forest over the candidate's cheap signals, weighed by how well each foretells the samples it did
+// not see. Learns from tens of candidates in milliseconds.
 import { createRng, type Rng } from '../rng.js';
-import { fitBayesianRidge, type BayesianRidge } from './bayesian-ridge.js';
+import { fitBayesianRidge } from './bayesian-ridge.js';
 import { spearman } from './correlation.js';
-import { fitForest, type Forest } from './forest.js';
+import { fitForest } from './forest.js';
 import type { Predictor, PredictorInput, Prediction, Sample } from './predictor.js';
 
 /** What the predictor thinks of itself, on the samples it was fitted to, each one left out. */
@@ -13,7 +14,7 @@ export interface Belief {
   readonly spearman: number;
   /** Leave-one-out mean absolute error, in the metric's unit. */
   readonly meanAbsoluteError: number;
-  /** How much the ridge counts; the rest is the forest. */
+  /** How much the two ridges count; the rest is the forest. */
   readonly ridgeShare: number;
 }
 
@@ -23,10 +24,14 @@ export interface EnsemblePredictor extends Predictor {
   leaveOneOut(): readonly number[] | undefined;
 }
 
+/** One opinion: what it says of a row, and what it says of each sample without having seen it. */
+interface Member {
+  readonly leaveOneOut: readonly number[];
+  predict(row: Float64Array): Prediction;
+}
+
 interface Fitted {
-  readonly ridge: BayesianRidge;
-  readonly forest: Forest;
-  readonly ridgeShare: number;
+  readonly members: readonly (Member & { readonly share: number })[];
   readonly residual: number;
   readonly belief: Belief;
   readonly leftOut: readonly number[];
@@ -52,33 +57,57 @@ export function createEnsemble(rng: Rng = createRng('ensemble')): EnsemblePredic
 function fit(samples: readonly Sample[], rng: Rng): Fitted {
   const rows = samples.map(features);
   const targets = samples.map((s) => s.score);
-  const ridge = fitBayesianRidge(rows, targets);
   const forest = fitForest(rows, targets, { trees: 60, leaf: samples.length < 12 ? 1 : 2, rng });
-  const ridgeError = meanSquare(ridge.leaveOneOut, targets);
-  const forestError = meanSquare(forest.outOfBag, targets);
-  // Inverse squared errors, so that the worse one soon counts little.
-  const a = 1 / (ridgeError * ridgeError + 1e-24);
-  const b = 1 / (forestError * forestError + 1e-24);
-  const ridgeShare = samples.length < 4 ? 0.5 : a / (a + b);
-  const left = targets.map((_, i) => ridgeShare * ridge.leaveOneOut[i]! + (1 - ridgeShare) * forest.outOfBag[i]!);
+  const members: Member[] = [
+    fitBayesianRidge(rows, targets),
+    logRidge(rows, targets),
+    { leaveOneOut: forest.outOfBag, predict: (row) => forest.predict(row) },
+  ];
+  // Inverse squared mean errors, so that the worse ones soon count little; mean and not square, or one wild candidate decides.
+  const trust = members.map((m) => (samples.length < 4 ? 1 : 1 / (meanError(m.leaveOneOut, targets) ** 2 + 1e-12)));
+  const whole = trust.reduce((sum, x) => sum + x, 0);
+  const shared = members.map((m, i) => ({ ...m, share: trust[i]! / whole }));
+  const left = targets.map((_, i) => shared.reduce((sum, m) => sum + m.share * m.leaveOneOut[i]!, 0));
   const belief: Belief = {
     samples: samples.length,
     spearman: samples.length < 3 ? NaN : spearman(left, targets),
-    meanAbsoluteError: left.reduce((sum, x, i) => sum + Math.abs(x - targets[i]!) / left.length, 0),
-    ridgeShare,
+    meanAbsoluteError: meanError(left, targets),
+    ridgeShare: 1 - shared.at(-1)!.share,
   };
-  return { ridge, forest, ridgeShare, residual: Math.sqrt(meanSquare(left, targets)), belief, leftOut: left };
+  return { members: shared, residual: Math.sqrt(meanSquare(left, targets)), belief, leftOut: left };
 }
 
-function predict(known: Fitted, candidate: PredictorInput): Prediction {
+/** A ridge on log(best - score + a little): errors multiply losses, and scores level off towards the best as they do in truth. */
+function logRidge(rows: readonly Float64Array[], targets: readonly number[]): Member {
+  const top = targets.reduce((a, b) => Math.max(a, b));
+  const least = targets.reduce((a, b) => Math.min(a, b));
+  const range = top - least;
+  const little = 0.01 * range + 1e-9;
+  const ridge = fitBayesianRidge(
+    rows,
+    targets.map((score) => Math.log(top - score + little)),
+  );
+  // No lower than anything seen by much: an exponential knows no floor.
+  const score = (logLoss: number): number => Math.max(least - 0.25 * range, top + little - Math.exp(logLoss));
+  return {
+    leaveOneOut: ridge.leaveOneOut.map(score),
+    predict(row) {
+      const { mean, deviation } = ridge.predict(row);
+      return {
+        mean: score(mean),
+        deviation: Math.min(range, Math.exp(Math.min(mean, Math.log(range + little))) * deviation),
+      };
+    },
+  };
+}
+
+function predict({ members, residual }: Fitted, candidate: PredictorInput): Prediction {
   const row = features(candidate);
-  const r = known.ridge.predict(row);
-  const f = known.forest.predict(row);
-  const w = known.ridgeShare;
-  const mean = w * r.mean + (1 - w) * f.mean;
-  // Law of total variance over the two members, plus what both leave unexplained.
-  const spread = w * (r.deviation ** 2 + (r.mean - mean) ** 2) + (1 - w) * (f.deviation ** 2 + (f.mean - mean) ** 2);
-  return { mean, deviation: Math.sqrt(spread + known.residual ** 2) };
+  const said = members.map((m) => ({ ...m.predict(row), share: m.share }));
+  const mean = said.reduce((sum, s) => sum + s.share * s.mean, 0);
+  // Law of total variance over the members, plus what all leave unexplained.
+  const spread = said.reduce((sum, s) => sum + s.share * (s.deviation ** 2 + (s.mean - mean) ** 2), 0);
+  return { mean, deviation: Math.sqrt(spread + residual ** 2) };
 }
 
 /** The signals and, since errors and MACs spread over orders of magnitude, their logarithms. */
@@ -90,6 +119,10 @@ function features(candidate: PredictorInput): Float64Array {
     row[at++] = Math.sign(value) * Math.log1p(1e6 * Math.abs(Number.isFinite(value) ? value : 0));
   }
   return row;
+}
+
+function meanError(a: readonly number[], b: readonly number[]): number {
+  return a.reduce((sum, x, i) => sum + Math.abs(x - b[i]!), 0) / Math.max(1, a.length);
 }
 
 function meanSquare(a: readonly number[], b: readonly number[]): number {
