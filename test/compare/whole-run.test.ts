@@ -46,7 +46,7 @@ const optimizeTo = (out: string): string[] => [
   'optimize',
   join(folder, 'net.onnx'),
   '--flops=50%',
-  '--evaluations=12',
+  '--evaluations=10',
   '--seed=3',
   `--data=${join(folder, 'calib.json')}`,
   `--test=${join(folder, 'test.json')}`,
@@ -158,4 +158,4 @@ test('equal commands give equal folders; a killed run is continued to the same b
       words[i],
     );
   });
-}, 240_000);
+}, 600_000);
