@@ -128,7 +128,8 @@ type RankCurves = WeakMap<object, () => readonly number[]>;
 /** Errors at ranks 1..most: exact at some, geometric in between, never rising. */
 function errorCurve(made: Factorisation, most: number): readonly number[] {
   const knots = [1];
-  for (let r = 1; r < most;) knots.push((r = Math.min(most, Math.max(r + 1, Math.round(r * 1.25)))));
+  // small ranks are cheap to fit, and there the curve has corners
+  for (let r = 1; r < most;) knots.push((r = Math.min(most, r < 16 ? r + 1 : Math.round(r * 1.25))));
   const exact = knots.map((r) => Math.max(1e-9, made.error(r)));
   const curve = Array.from({ length: most + 1 }, () => Infinity);
   knots.forEach((r, i) => {
