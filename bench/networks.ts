@@ -10,7 +10,7 @@ export async function run(args: string[]): Promise<void> {
     const task = cifarTask(name);
     const peer = onnxsimFloor(task, [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5]);
     for (const budget of [70, 50]) {
-      const result = optimize(task, ['--flops', `${budget}%`, '--seed', '1']);
+      const result = optimize(task, ['--flops', `${budget}%`, '--seed', '1', '--members', '3']);
       const best = printFront(`${name} at ${budget} % MACs`, result);
       if (best === undefined) continue;
       const rival = peerAt(peer, best.macs);

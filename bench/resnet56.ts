@@ -8,7 +8,7 @@ export async function run(args: string[]): Promise<void> {
   const budgets = args.length > 0 ? args : ['50', '75', '33'];
   const task = cifarTask('resnet56');
   for (const budget of budgets) {
-    const result = optimize(task, ['--flops', `${budget}%`, '--seed', '1']);
+    const result = optimize(task, ['--flops', `${budget}%`, '--seed', '1', '--members', '3']);
     printFront(`resnet56 at ${budget} % MACs`, result);
   }
   const peer = onnxsimFloor(task, [0.25, 0.5]);

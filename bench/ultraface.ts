@@ -30,7 +30,14 @@ export async function run(): Promise<void> {
   const photos = writeManifest(folder, 'photos', (out) => {
     for (const name of [...CALIBRATION, ...HELD]) writeFileSync(join(out, `${name}.jpg`), photo(name));
   });
-  const result = optimize({ name: 'ultraface', model, data, test: photos }, ['--flops', '70%', '--seed', '1']);
+  const result = optimize({ name: 'ultraface', model, data, test: photos }, [
+    '--flops',
+    '70%',
+    '--seed',
+    '1',
+    '--members',
+    '3',
+  ]);
   const { front, out } = result;
   console.log(`${result.seconds.toFixed(0)} s, ${out}`);
   const original = await facesOf(model, photos);
