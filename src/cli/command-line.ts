@@ -3,6 +3,7 @@ import yargs from 'yargs';
 import { PareError } from '../errors.js';
 import { compareCommand } from './compare.js';
 import { countCommand } from './count.js';
+import { gradcheckCommand } from './gradcheck.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
 import { optimizeCommand } from './optimize.js';
@@ -30,6 +31,7 @@ function parser(args: readonly string[]) {
       // one line a command
       .command(compareCommand)
       .command(countCommand)
+      .command(gradcheckCommand)
       .command(groupsCommand)
       .command(measureCommand)
       .command(optimizeCommand)
