@@ -27,12 +27,25 @@ export interface Variation {
   /** The plain greedy answer for a share of the cost. */
   greedy(share: number): Genome;
   /** Factors and channels weighed together, or factors `alone`; undefined where nothing can be factorised. */
-  mixed(share: number, rng?: Rng, strength?: number, alone?: boolean): Genome | undefined;
+  mixed(share: number, view?: View): Genome | undefined;
   /** Gives back whatever still fits into the budget: a candidate above it comes down to it. */
   fill(genome: Genome): Genome;
   /** The least share of the cost that is within reach. */
   readonly least: number;
   vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
+}
+
+/** How layers are seen by an allocation, beside their expected losses. */
+export interface View {
+  /** Random opinions of this strength. */
+  readonly rng?: Rng;
+  readonly strength?: number;
+  /** No channels are cut. */
+  readonly alone?: boolean;
+  /** Losses weigh (largest resolution / own)^-coarse more: 0 = as learnt, 0.5 takes the weight of few positions away. */
+  readonly coarse?: number;
+  /** Losses at the start of the network weigh e^early more than at its end: they go through all that follows. */
+  readonly early?: number;
 }
 
 export function createVariation(fitness: Fitness, replayer: Replayer, targets: Targets): Variation {
@@ -73,16 +86,20 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     );
 
   /** Factors and channels weighed together; undefined where there is nothing to replace. The widths are then fitted exactly. */
-  const mixed = (share: number, rng?: Rng, strength = 0.5, alone = false): Genome | undefined => {
+  const mixed = (share: number, view: View = {}): Genome | undefined => {
+    const { rng, strength = 0.5, alone = false } = view;
     if (targets.kind !== 'macs' || fitness.joint().sites.length === 0) return undefined;
     const { choices, sites, cost } = fitness.joint();
     const groups = fitness.base.groups.length;
     // How much factors are trusted against channels is an opinion as well.
     const bias = rng === undefined ? 1 : Math.exp(strength * rng.normal());
     const own = rng === undefined ? undefined : opinions(fitness.base, rng, strength);
-    const weights = Float64Array.from(choices, (_, i) =>
-      i < groups ? (own?.[i] ?? 1) : bias * (rng === undefined ? 1 : Math.exp(0.3 * rng.normal())),
-    );
+    const stages = stagesOfChoices(fitness.base, sites);
+    const lean = (stage: number, at: number): number => leaning(view, fitness.base.macs.resolutions, stage, at);
+    const weights = Float64Array.from(choices, (_, i) => {
+      const opinion = i < groups ? (own?.[i] ?? 1) : bias * (rng === undefined ? 1 : Math.exp(0.3 * rng.normal()));
+      return opinion * lean(stages[i]!, i < groups ? i / groups : (i - groups) / sites.length);
+    });
     const byId = new Map(fitness.base.groups.map((g, i) => [g.id, own?.[i] ?? 1]));
     const weightOf = (origin: string): number => byId.get(origin) ?? bias;
     const steps = allocate({
@@ -95,7 +112,10 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     for (let attempt = 0; ; attempt++) {
       if (chosen.length === 0) return undefined;
       const landscape = fitness.landscape(replayer.repair(structureOf(chosen)));
-      const trust = Float64Array.from(landscape.groups, (g) => weightOf(g.origin));
+      const trust = Float64Array.from(
+        landscape.groups,
+        (g, i) => weightOf(g.origin) * lean(g.stage, i / landscape.groups.length),
+      );
       const removed = allocate({
         groups: landscape.groups.map((g) => (alone && byId.has(g.origin) ? { ...g, steps: [0] } : g)),
         limits: limits(landscape, share),
@@ -130,20 +150,21 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     // factors), then a few of channels alone to learn from.
     const found: Genome[] = [];
     const add = (genome: Genome | undefined): void => void (genome === undefined || found.push(genome));
+    // How errors add up on their way through the network is not known before it is measured: several views of it.
     const both = mixed(high);
     add(both);
     add(tight(base, high));
-    add(mixed(high, undefined, 0, true));
+    for (const view of VIEWS) add(mixed(high, view));
     for (let i = 1; i < 5; i++) {
       const share = high + ((low - high) * i) / 4;
-      add(mixed(share) ?? fit(base, share));
+      add(mixed(share, VIEWS[(i - 1) % VIEWS.length]!) ?? fit(base, share));
     }
     if (both !== undefined) found.push(fit(base, (low + high) / 2), fit(base, low));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
     for (let i = found.length; i < count; i++) {
       const stream = rng.fork(`seed/${i}`);
       if (i % 2 === 0) {
-        const both = mixed(i % 4 === 0 ? low + (high - low) * stream.next() : high, stream);
+        const both = mixed(i % 4 === 0 ? low + (high - low) * stream.next() : high, { rng: stream });
         if (both !== undefined) {
           found.push(both);
           continue;
@@ -158,7 +179,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   const vary = (a: Genome, b: Genome, rng: Rng): Genome | undefined => {
     // A new mixture now and then; it costs an analysis of the new graph.
     if (structural.length > 0 && rng.next() < 0.1) {
-      const fresh = mixed(drawTarget(targets, targets.high, rng), rng, 0.7);
+      const fresh = mixed(drawTarget(targets, targets.high, rng), { rng, strength: 0.7 });
       if (fresh !== undefined) return fresh;
     }
     const structure = crossStructure(partsOf(a).structure, partsOf(b).structure, replayer, structural, rng);
@@ -177,8 +198,26 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   const everything = fitness.base.groups.map((g) => g.steps.at(-1)!);
   const least = costOf(fitness.base).value(everything) / whole;
   const draw = (share: number, rng: Rng): Genome =>
-    (rng.next() < 0.5 ? mixed(share, rng.fork('mixed')) : undefined) ?? gradual(share, rng.fork('gradual'));
+    (rng.next() < 0.5 ? mixed(share, { rng: rng.fork('mixed') }) : undefined) ?? gradual(share, rng.fork('gradual'));
   return { seeds, mixed, draw, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
+}
+
+const VIEWS: readonly View[] = [
+  { coarse: 0.25, early: 1 },
+  { coarse: 0.25, early: 2 },
+  { coarse: 0.5, early: 1 },
+  { coarse: 0.5, early: 1, alone: true },
+];
+
+function leaning({ coarse = 0, early = 0 }: View, resolutions: readonly number[], stage: number, at: number): number {
+  const finest = resolutions[0] ?? 1;
+  return (finest / Math.max(1, resolutions[stage] ?? 1)) ** -coarse * Math.exp(early * (1 - at));
+}
+
+/** By choice: groups, then sites. */
+function stagesOfChoices(base: Landscape, sites: readonly Site[]): number[] {
+  const byNode = new Map(base.macs.terms.map((t) => [t.node, t.stage]));
+  return [...base.groups.map((g) => g.stage), ...sites.map((s) => byNode.get(s.node) ?? 0)];
 }
 
 /** How much worse or better each group is thought to be: a factor by stage times a factor by group. */
