@@ -157,7 +157,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
     for (const view of VIEWS) add(mixed(high, view));
     for (let i = 1; i < 5; i++) {
       const share = high + ((low - high) * i) / 4;
-      add(mixed(share, VIEWS[(i - 1) % VIEWS.length]!) ?? fit(base, share));
+      add(mixed(share, VIEWS[(i - 1) % VIEWS.length]) ?? fit(base, share));
     }
     if (both !== undefined) found.push(fit(base, (low + high) / 2), fit(base, low));
     found.push(fit(base, high, evenly(base, costOf(base), high * whole)));
