@@ -1,6 +1,6 @@
-// The first online predictor: Bayesian ridges (of the score, and of the logarithm of what is lost to the best score, which is straight
-// where scores saturate) and a random forest over the candidate's cheap signals, weighed by how well each foretells the samples it did
-// not see. Learns from tens of candidates in milliseconds.
+// The first online predictor: two Bayesian ridges and a random forest over the candidate's cheap signals, weighed by how well each
+// foretells the samples it did not see. One ridge and the forest learn the logarithm of what is lost to the best score, which levels
+// off as scores do; the other ridge learns the score itself and is clipped, since a line foretells anything where it extrapolates.
 import { createRng, type Rng } from '../rng.js';
 import { fitBayesianRidge } from './bayesian-ridge.js';
 import { spearman } from './correlation.js';
@@ -57,11 +57,21 @@ export function createEnsemble(rng: Rng = createRng('ensemble')): EnsemblePredic
 function fit(samples: readonly Sample[], rng: Rng): Fitted {
   const rows = samples.map(features);
   const targets = samples.map((s) => s.score);
-  const forest = fitForest(rows, targets, { trees: 60, leaf: samples.length < 12 ? 1 : 2, rng });
+  const scale = lossScale(targets);
+  const logs = targets.map((score) => scale.log(score));
+  const ridge = fitBayesianRidge(rows, logs);
+  const forest = fitForest(rows, logs, { trees: 60, leaf: samples.length < 12 ? 1 : 2, rng });
+  const line = fitBayesianRidge(rows, targets);
   const members: Member[] = [
-    fitBayesianRidge(rows, targets),
-    logRidge(rows, targets),
-    { leaveOneOut: forest.outOfBag, predict: (row) => forest.predict(row) },
+    {
+      leaveOneOut: line.leaveOneOut.map(scale.clip),
+      predict: (row) => {
+        const { mean, deviation } = line.predict(row);
+        return { mean: scale.clip(mean), deviation };
+      },
+    },
+    { leaveOneOut: ridge.leaveOneOut.map(scale.score), predict: (row) => scale.prediction(ridge.predict(row)) },
+    { leaveOneOut: forest.outOfBag.map(scale.score), predict: (row) => scale.prediction(forest.predict(row)) },
   ];
   // Inverse squared mean errors, so that the worse ones soon count little; mean and not square, or one wild candidate decides.
   const trust = members.map((m) => (samples.length < 4 ? 1 : 1 / (meanError(m.leaveOneOut, targets) ** 2 + 1e-12)));
@@ -77,26 +87,28 @@ function fit(samples: readonly Sample[], rng: Rng): Fitted {
   return { members: shared, residual: Math.sqrt(meanSquare(left, targets)), belief, leftOut: left };
 }
 
-/** A ridge on log(best - score + a little): errors multiply losses, and scores level off towards the best as they do in truth. */
-function logRidge(rows: readonly Float64Array[], targets: readonly number[]): Member {
+interface LossScale {
+  log(score: number): number;
+  /** Into the range of what was seen, and a little beyond. */
+  readonly clip: (score: number) => number;
+  readonly score: (logLoss: number) => number;
+  prediction(logLoss: Prediction): Prediction;
+}
+
+/** Between scores and log(best - score + a little), and never far below what was seen: an exponential knows no floor. */
+function lossScale(targets: readonly number[]): LossScale {
   const top = targets.reduce((a, b) => Math.max(a, b));
   const least = targets.reduce((a, b) => Math.min(a, b));
   const range = top - least;
   const little = 0.01 * range + 1e-9;
-  const ridge = fitBayesianRidge(
-    rows,
-    targets.map((score) => Math.log(top - score + little)),
-  );
-  // No lower than anything seen by much: an exponential knows no floor.
   const score = (logLoss: number): number => Math.max(least - 0.25 * range, top + little - Math.exp(logLoss));
   return {
-    leaveOneOut: ridge.leaveOneOut.map(score),
-    predict(row) {
-      const { mean, deviation } = ridge.predict(row);
-      return {
-        mean: score(mean),
-        deviation: Math.min(range, Math.exp(Math.min(mean, Math.log(range + little))) * deviation),
-      };
+    clip: (value) => Math.min(top + little, Math.max(least - 0.25 * range, value)),
+    log: (value) => Math.log(top - value + little),
+    score,
+    prediction({ mean, deviation }) {
+      const loss = Math.exp(Math.min(mean, Math.log(range + little)));
+      return { mean: score(mean), deviation: Math.min(range, loss * deviation) };
     },
   };
 }
@@ -110,13 +122,12 @@ function predict({ members, residual }: Fitted, candidate: PredictorInput): Pred
   return { mean, deviation: Math.sqrt(spread + residual ** 2) };
 }
 
-/** The signals and, since errors and MACs spread over orders of magnitude, their logarithms. */
+/** Logarithms of the signals, which spread over orders of magnitude; straight below a hundredth, where nothing is lost anyway. */
 function features(candidate: PredictorInput): Float64Array {
-  const row = new Float64Array(candidate.signals.size * 2);
+  const row = new Float64Array(candidate.signals.size);
   let at = 0;
   for (const value of candidate.signals.values()) {
-    row[at++] = Number.isFinite(value) ? value : 0;
-    row[at++] = Math.sign(value) * Math.log1p(1e6 * Math.abs(Number.isFinite(value) ? value : 0));
+    row[at++] = Number.isFinite(value) ? Math.sign(value) * Math.log1p(100 * Math.abs(value)) : 0;
   }
   return row;
 }
