@@ -13,6 +13,7 @@ import { createEnsemble, type Belief } from '../src/predictor/ensemble.js';
 import { createRng } from '../src/rng.js';
 import type { Runtime, Session } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
+import { bypassSeeds } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { inlineEvaluator } from './evaluator.js';
@@ -183,9 +184,19 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const predictor = createEnsemble(rng.fork('predictor'));
     const measured: Measured[] = [];
     const beforeSearch = performance.now();
+    const bypasses = wantsLatency
+      ? await bypassSeeds({
+          replayer,
+          variation,
+          assess: workshop.assess,
+          measure: (candidates) => archive.measure(candidates),
+          share: targets.high,
+        })
+      : [];
     const search = explore({
       base: original,
-      seeds: variation.seeds(20, rng.fork('seeds')),
+      seeds: [...bypasses, ...variation.seeds(20, rng.fork('seeds'))],
+      initial: bypasses.length + 8,
       assess: workshop.assess,
       vary: (a, b, stream) => variation.vary(a, b, stream),
       measure: (candidates, predictions) => archive.measure(candidates, predictions),

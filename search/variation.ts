@@ -28,6 +28,8 @@ export interface Variation {
   greedy(share: number): Genome;
   /** Factors and channels weighed together, or factors `alone`; undefined where nothing can be factorised. */
   mixed(share: number, view?: View): Genome | undefined;
+  /** Channels cut to a share of the cost behind structural edits that are given. */
+  behind(structure: Genome, share: number): Genome;
   /** Gives back whatever still fits into the budget: a candidate above it comes down to it. */
   fill(genome: Genome): Genome;
   /** The least share of the cost that is within reach. */
@@ -199,7 +201,8 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   const least = costOf(fitness.base).value(everything) / whole;
   const draw = (share: number, rng: Rng): Genome =>
     (rng.next() < 0.5 ? mixed(share, { rng: rng.fork('mixed') }) : undefined) ?? gradual(share, rng.fork('gradual'));
-  return { seeds, mixed, draw, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
+  const behind = (structure: Genome, share: number): Genome => fit(fitness.landscape(structure), share);
+  return { seeds, mixed, draw, behind, fill, least, vary, greedy: (share) => tight(fitness.base, share) };
 }
 
 const VIEWS: readonly View[] = [

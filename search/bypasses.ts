@@ -1,0 +1,67 @@
+// Seeds for runs that want time rather than MACs: every block that can be bypassed is bypassed alone and measured; the least missed
+// ones then go together, more and more of them, with channels cut behind them. Whole layers that are gone always save time.
+import type { Candidate } from './fitness.js';
+import type { Genome } from './genome.js';
+import type { Place } from './mutations/mutation.js';
+import { recordOf } from './mutations/params.js';
+import type { Replayer } from './replay.js';
+import type { Variation } from './variation.js';
+
+export interface BypassOptions {
+  readonly replayer: Replayer;
+  readonly variation: Variation;
+  assess(genome: Genome): Candidate;
+  /** Scores in the order of the candidates. */
+  measure(candidates: readonly Candidate[]): Promise<readonly { readonly score: number }[]>;
+  /** Share of the cost that the seeds are fitted to. */
+  readonly share: number;
+}
+
+/** More blocks than this are not tried one by one: the dearest are. */
+const MOST_BLOCKS = 32;
+const MUTATION = 'remove-block';
+
+/** One genome for each of several numbers of bypassed blocks, fewest first; none where no block can be bypassed. */
+export async function bypassSeeds(options: BypassOptions): Promise<Genome[]> {
+  const { replayer, variation, share } = options;
+  const mutation = replayer.options.mutations.find((m) => m.name === MUTATION);
+  const places = longestWays(mutation?.places?.(replayer.context(replayer.base)) ?? []);
+  if (mutation?.join === undefined || places.length === 0) return [];
+  const alone = places.map((p): Genome => [{ mutation: MUTATION, params: p.params }]);
+  const fitting = alone
+    .map((genome, i) => ({ genome, place: places[i]! }))
+    .filter(({ genome }) => fits(genome, replayer));
+  const results = await options.measure(fitting.map(({ genome }) => options.assess(genome)));
+  const ranked = fitting
+    .map(({ place }, i) => ({ place, score: results[i]!.score }))
+    .toSorted((a, b) => b.score - a.score);
+  const seeds: Genome[] = [];
+  for (const count of countsUpTo(ranked.length)) {
+    const params = mutation.join(ranked.slice(0, count).map(({ place }) => place.params));
+    const structure: Genome = [{ mutation: MUTATION, params }];
+    if (fits(structure, replayer)) seeds.push(variation.behind(structure, share));
+  }
+  return seeds;
+}
+
+/** Of the ways round from one value the one that saves most, the last in the graph among equals; the dearest where there are many. */
+function longestWays(places: readonly Place[]): Place[] {
+  const best = new Map<string, Place>();
+  for (const place of places) {
+    const from = JSON.stringify(recordOf(place.params)?.['from'] ?? place.site);
+    const known = best.get(from);
+    if (known === undefined || place.saving >= known.saving) best.set(from, place);
+  }
+  return [...best.values()].toSorted((a, b) => b.saving - a.saving).slice(0, MOST_BLOCKS);
+}
+
+function fits(genome: Genome, replayer: Replayer): boolean {
+  return replayer.repair(genome).length === genome.length;
+}
+
+/** About eight counts up to half of what there is. */
+function countsUpTo(blocks: number): number[] {
+  const most = Math.max(1, Math.floor(blocks / 2));
+  const step = Math.max(1, Math.ceil(most / 8));
+  return Array.from({ length: Math.ceil(most / step) }, (_, i) => Math.min(most, (i + 1) * step));
+}
