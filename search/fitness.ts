@@ -214,31 +214,55 @@ function macsByClass(signals: Map<string, number>, landscape: Landscape, removed
 
 /**
  * Groups by the values that carry their channels: edits rename weights, but keep the names of values. A group of the edited network
- * stands for the base's group of equal size on the same value.
+ * stands for the base's group of equal size whose units lie at the same places of the same value (one value may carry several
+ * groups: behind a shortcut that pads, say).
  */
 function originsOf(here: Analysis, base: Analysis): ReadonlyMap<string, string> {
   if (here === base) return new Map();
-  const nameOf = (a: Analysis): ((line: Int32Array) => string | undefined) => {
-    const byClass = new Map(a.groups.groups.flatMap((g) => g.units.map((u) => [a.groups.find(u[0]!), g])));
-    return (line) => {
-      const groups = new Set(Array.from(line, (c) => byClass.get(c)));
-      const [group] = groups;
-      return groups.size === 1 && group?.size === line.length ? group.id : undefined;
-    };
-  };
-  const own = nameOf(here);
-  const theirs = nameOf(base);
+  const own = unitsByClass(here);
+  const theirs = unitsByClass(base);
   const found = new Map<string, string>();
   const taken = new Set<string>();
   for (const [value, { line }] of here.plan.values) {
     const before = base.plan.values.get(value);
     if (before === undefined || before.line.length !== line.length) continue;
-    const [id, origin] = [own(line), theirs(before.line)];
-    if (id === undefined || origin === undefined || found.has(id) || taken.has(origin)) continue;
-    found.set(id, origin);
-    taken.add(origin);
+    // group -> the only base group at its places; '' = they disagree
+    const pairs = new Map<string, { origin: string; places: number; size: number }>();
+    line.forEach((c, i) => {
+      const unit = own.get(c);
+      if (unit === undefined || found.has(unit.id)) return;
+      const twin = theirs.get(before.line[i]!);
+      const same = twin !== undefined && twin.unit === unit.unit && twin.size === unit.size;
+      const pair = pairs.get(unit.id);
+      if (pair === undefined) pairs.set(unit.id, { origin: same ? twin.id : '', places: 1, size: unit.size });
+      else {
+        if (!same || pair.origin !== twin.id) pair.origin = '';
+        pair.places++;
+      }
+    });
+    for (const [id, { origin, places, size }] of pairs) {
+      if (origin === '' || places < size || taken.has(origin)) continue;
+      found.set(id, origin);
+      taken.add(origin);
+    }
   }
   return found;
+}
+
+interface UnitPlace {
+  readonly id: string;
+  readonly unit: number;
+  readonly size: number;
+}
+
+function unitsByClass(a: Analysis): ReadonlyMap<number, UnitPlace> {
+  const places = new Map<number, UnitPlace>();
+  for (const g of a.groups.groups) {
+    g.units.forEach((atoms, unit) => {
+      for (const atom of atoms) places.set(a.groups.find(atom), { id: g.id, unit, size: g.size });
+    });
+  }
+  return places;
 }
 
 /** The stage of each group: the one where most of its MACs are, by resolution, numbered as in the base network. */
