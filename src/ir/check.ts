@@ -28,7 +28,7 @@ export function checkModel(model: Model, options: CheckOptions = {}): void {
 }
 
 /** Checks a graph alone: no opsets are asked for; `outer` are the names it may capture. */
-export function checkGraph(graph: Graph, options: CheckOptions & { readonly outer?: ReadonlySet<string> } = {}): void {
+function checkGraph(graph: Graph, options: CheckOptions & { readonly outer?: ReadonlySet<string> } = {}): void {
   const outer = options.outer === undefined ? undefined : { names: new Set(options.outer), parent: undefined };
   checkScope(graph, outer, { ...options, opsets: undefined }, 0);
 }

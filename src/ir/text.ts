@@ -14,7 +14,7 @@ import { elementCount, type Tensor } from './tensor.js';
 import { tensorOf } from './text-data.js';
 import { TYPE_NAMES } from './text-print.js';
 
-export { printGraph, printModel, printNode, printType } from './text-print.js';
+export { printGraph, printModel, printNode } from './text-print.js';
 
 export function parseModelText(text: string): Model {
   const t = tokens(text);

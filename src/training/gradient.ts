@@ -269,5 +269,3 @@ function gradientContext(
   };
 }
 
-/** FLOAT: the only type that is trained. */
-export const TRAINED_TYPE = DataType.FLOAT;
