@@ -11,7 +11,8 @@ import { createRng, type Rng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
 import { unpackShared } from '../test/conformance.js';
 import { sharedPath } from '../test/shared-path.js';
-import { gradientCases, type Draw } from '../test/training/gradient-cases.js';
+import { gradientCases } from '../test/training/gradient-cases.js';
+import type { Draw } from '../test/training/gradient-makers.js';
 import { gradientAgreement } from '../test/training/gradient-law.js';
 
 /** What makes constants and integers, or chooses: nothing flows through. */

@@ -5,7 +5,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { expandRules, gradientRules } from '../../src/ops/gradients.js';
 import { createRng } from '../../src/rng.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
-import { gradientCases, type Draw } from './gradient-cases.js';
+import { gradientCases } from './gradient-cases.js';
+import type { Draw } from './gradient-makers.js';
 import { gradientAgreement } from './gradient-law.js';
 
 const runtime = ortRuntime();
