@@ -27,12 +27,6 @@ export function checkModel(model: Model, options: CheckOptions = {}): void {
   checkScope(model.graph, undefined, { ...options, opsets: model.irVersion < 3 ? undefined : model.opsets }, 0);
 }
 
-/** Checks a graph alone: no opsets are asked for; `outer` are the names it may capture. */
-function checkGraph(graph: Graph, options: CheckOptions & { readonly outer?: ReadonlySet<string> } = {}): void {
-  const outer = options.outer === undefined ? undefined : { names: new Set(options.outer), parent: undefined };
-  checkScope(graph, outer, { ...options, opsets: undefined }, 0);
-}
-
 /** protobuf allows 100 nested messages: 33 graphs. */
 const MAX_DEPTH = 33;
 
