@@ -58,7 +58,10 @@ export function quickRefits(
       for (const [output, gram] of grams) {
         const layer = layers.get(output);
         if (layer === undefined || layer.group !== 1) continue;
-        const keep = aliveOf(groups, gone, layer, layer.input, layer.columns / layer.taps);
+        const channels = layer.columns / layer.taps;
+        // the input of the network has no labels: all of it stays
+        const whole = pairs.has(output) ? Array.from({ length: channels }, (_, c) => c) : undefined;
+        const keep = aliveOf(groups, gone, layer, layer.input, channels) ?? whole;
         if (keep === undefined || keep.length === 0) continue;
         if (keep.length === layer.columns / layer.taps && !pairs.has(output)) continue;
         const rows = aliveOf(groups, gone, layer, output, layer.outputs);
