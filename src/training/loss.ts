@@ -1,0 +1,47 @@
+// Losses as nodes of the training graph: each takes the network's output and a target of the same dims and gives one number,
+// the mean over the batch. Classes lie on the last axis.
+import type { Emitter } from './emitter.js';
+
+export type Loss =
+  /** Targets are probabilities; `smoothing` mixes them with the uniform distribution. */
+  | { readonly kind: 'cross-entropy'; readonly smoothing?: number }
+  | { readonly kind: 'mse' }
+  /** Squared up to `delta` (1), linear beyond. */
+  | { readonly kind: 'huber'; readonly delta?: number }
+  /** KL(teacher || network) at `temperature` (4), times its square (Hinton et al. 2015); targets are the teacher's logits. */
+  | { readonly kind: 'distill'; readonly temperature?: number };
+
+/** Emits the loss of `output` against `target`, both of these dims; returns the name of a scalar. */
+export function emitLoss(m: Emitter, loss: Loss, output: string, target: string, dims: readonly number[]): string {
+  const count = dims.reduce((a, b) => a * b, 1);
+  const classes = dims.at(-1) ?? 1;
+  const times = (x: string, factor: number): string => m.emit('Mul', [x, m.float(factor)]);
+  const meanOf = (x: string, over: number): string => times(m.emit('ReduceSum', [x], { keepdims: 0 }), 1 / over);
+  switch (loss.kind) {
+    case 'cross-entropy': {
+      const { smoothing = 0 } = loss;
+      const log = m.emit('LogSoftmax', [output], { axis: -1 });
+      const soft =
+        smoothing === 0 ? target : m.emit('Add', [times(target, 1 - smoothing), m.float(smoothing / classes)]);
+      return times(m.emit('ReduceSum', [m.emit('Mul', [log, soft])], { keepdims: 0 }), -classes / count);
+    }
+    case 'mse': {
+      const difference = m.emit('Sub', [output, target]);
+      return meanOf(m.emit('Mul', [difference, difference]), count);
+    }
+    case 'huber': {
+      const { delta = 1 } = loss;
+      const size = m.emit('Abs', [m.emit('Sub', [output, target])]);
+      // with q = min(|d|, delta): q (|d| - q / 2) is d^2 / 2 up to delta and delta |d| - delta^2 / 2 beyond
+      const inner = m.emit('Min', [size, m.float(delta)]);
+      return meanOf(m.emit('Mul', [inner, m.emit('Sub', [size, times(inner, 0.5)])]), count);
+    }
+    case 'distill': {
+      const { temperature = 4 } = loss;
+      const log = (x: string): string => m.emit('LogSoftmax', [times(x, 1 / temperature)], { axis: -1 });
+      const wanted = log(target);
+      const weighted = m.emit('Mul', [m.emit('Exp', [wanted]), m.emit('Sub', [wanted, log(output)])]);
+      return times(m.emit('ReduceSum', [weighted], { keepdims: 0 }), (temperature * temperature * classes) / count);
+    }
+  }
+}
