@@ -10,9 +10,6 @@ export type Optimizer =
   /** Loshchilov & Hutter 2019: decay acts on the weight, beside the gradient. */
   | { readonly kind: 'adamw'; readonly decay: number };
 
-export type OptimizerName = Optimizer['kind'];
-export const optimizerNames = ['sgd', 'adam', 'adamw'] as const satisfies readonly OptimizerName[];
-
 const BETA1 = 0.9;
 const BETA2 = 0.999;
 const EPSILON = 1e-8;
