@@ -2,6 +2,7 @@
 import { priceOf, violation, type Constraints, type Price } from './constraints.js';
 import { measuredFront, withMeasurement, type Measured } from './explore.js';
 import type { Fitness } from './fitness.js';
+import { genomeKey, partsOf } from './genome.js';
 import type { Variation } from './variation.js';
 
 /** The most accurate one within the budget, filled up to it, and others evenly along the price; dearest first. */
@@ -27,6 +28,18 @@ export function chooseMembers(
     .filter((m) => violation(constraints, m) === 0)
     .reduce<Measured | undefined>((a, b) => (a === undefined || cost(b) > cost(a) ? b : a), undefined);
   const kept = fullest !== undefined && cost(fullest) > 1.01 * cost(top) ? [top, fullest] : [top];
+  // Low fidelity does not tell factors from channels for sure: the runners-up of other structures are refitted as well.
+  const rivals = measured
+    .filter((m) => violation(constraints, m) === 0 && cost(m) > 0.97 * cost(top))
+    .toSorted((a, b) => b.score - a.score || (a.key < b.key ? -1 : 1));
+  const structures = new Set(kept.map((m) => genomeKey(partsOf(m.genome).structure)));
+  for (const rival of rivals) {
+    const structure = genomeKey(partsOf(rival.genome).structure);
+    if (kept.length + 2 >= count || kept.length >= 3) break;
+    if (structures.has(structure)) continue;
+    structures.add(structure);
+    kept.push(rival);
+  }
   const taken = new Set([best.key, ...kept.map((m) => m.key)]);
   const others = front.filter((m) => !taken.has(m.key));
   return [...kept, ...spread(others, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
