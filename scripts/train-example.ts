@@ -12,7 +12,8 @@ import { createRng, type Rng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
 import { withSession, type Runtime, type RuntimeTensor } from '../src/runtime/runtime.js';
 import { createEmitter } from '../src/training/gradient.js';
-import { startTraining, trainingStep, withWeights } from '../src/training/trainer.js';
+import { oneCycle } from '../src/training/schedule.js';
+import { startTraining, trainingStep, withState } from '../src/training/step.js';
 
 const SIZE = 16;
 const CLASSES = 10;
@@ -121,9 +122,9 @@ function batchOf({ x }: Images, indices: readonly number[], rng?: Rng): RuntimeT
   return { dataType: DataType.FLOAT, dims: [indices.length, 3, SIZE, SIZE], data: out };
 }
 
-function smoothTargets(labels: Uint8Array, indices: readonly number[], smoothing: number): Float32Array {
-  const targets = new Float32Array(indices.length * CLASSES).fill(smoothing / CLASSES);
-  indices.forEach((index, n) => (targets[n * CLASSES + labels[index]!]! += 1 - smoothing));
+function targetsOf(labels: Uint8Array, indices: readonly number[]): Float32Array {
+  const targets = new Float32Array(indices.length * CLASSES);
+  indices.forEach((index, n) => (targets[n * CLASSES + labels[index]!] = 1));
   return targets;
 }
 
@@ -143,17 +144,12 @@ async function accuracy(model: Model, runtime: Runtime, images: Images): Promise
   });
 }
 
-/** Up to the peak in the first third of the run, then down to 0 by a cosine. */
-function oneCycle(t: number): number {
-  return t < 1 / 3 ? PEAK_RATE * (0.04 + 2.88 * t) : PEAK_RATE * 0.5 * (1 + Math.cos(Math.PI * (1.5 * t - 0.5)));
-}
-
 async function train(images: Images, test: Images, rng: Rng): Promise<Model> {
   const runtime = ortRuntime();
   const initial = network(rng.fork('initial'));
   const step = trainingStep(initial, standardOps, new Map([['image', [BATCH, 3, SIZE, SIZE]]]), {
-    momentum: 0.9,
-    weightDecay: 5e-4,
+    loss: { kind: 'cross-entropy', smoothing: 0.05 },
+    optimizer: { kind: 'sgd', momentum: 0.9, decay: 5e-4 },
   });
   const training = await startTraining(step, runtime, 2);
   const count = images.y.length;
@@ -167,13 +163,14 @@ async function train(images: Images, test: Images, rng: Rng): Promise<Model> {
     for (let start = 0; start + BATCH <= count; start += BATCH, done++) {
       const indices = order.slice(start, start + BATCH);
       const image = batchOf(images, indices, rng.fork(`augment/${done}`));
-      const targets = smoothTargets(images.y, indices, 0.05);
-      loss = await training.run({ inputs: new Map([['image', image]]), targets, rate: oneCycle(done / steps) });
+      const targets = targetsOf(images.y, indices);
+      const rate = PEAK_RATE * oneCycle(done / steps);
+      ({ loss } = await training.run({ inputs: new Map([['image', image]]), targets, rate, step: done }));
     }
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     let note = '';
     if (epoch % 5 === 4 || epoch === EPOCHS - 1) {
-      model = withWeights(initial, training.current());
+      model = withState(initial, step, training.state());
       note = `, test ${(100 * (await accuracy(model, runtime, test))).toFixed(1)} %`;
     }
     console.log(`epoch ${epoch + 1}/${EPOCHS}: loss ${loss.toFixed(3)}, ${seconds} s${note}`);

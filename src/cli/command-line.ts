@@ -8,6 +8,7 @@ import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
 import { optimizeCommand } from './optimize.js';
 import { pruneCommand } from './prune.js';
+import { trainCommand } from './train.js';
 import { verifyCommand } from './verify.js';
 import { packageVersion } from './version.js';
 
@@ -36,6 +37,7 @@ function parser(args: readonly string[]) {
       .command(measureCommand)
       .command(optimizeCommand)
       .command(pruneCommand)
+      .command(trainCommand)
       .command(verifyCommand)
       .option('stack', { type: 'boolean', hidden: true, describe: 'print the stack of an unexpected error' })
       .version(packageVersion())

@@ -4,6 +4,7 @@ import { createReadStream, readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { PareError } from '../errors.js';
 import { floatsOf, type RuntimeTensor, type ValueMeta } from '../runtime/runtime.js';
+import type { Augmentation } from './augment.js';
 import { planInput, type InputPlan } from './adapt.js';
 import { openCifar } from './cifar.js';
 import { openIdx } from './idx.js';
@@ -35,6 +36,8 @@ export interface Dataset {
   /** Samples of every run, when the network's input fixes them. */
   readonly fixedBatch?: number;
   readonly preprocessing: Preprocessing;
+  /** How training may change images, when the manifest says it. */
+  readonly augment?: Augmentation;
   batch(indices: readonly number[]): Batch;
   /** The same samples prepared in another way: what the data checks try. */
   with(changes: Preprocessing): Dataset;
@@ -97,6 +100,7 @@ function adapt(
     ...(source.classes === undefined ? {} : { classes: source.classes }),
     ...(manifest.output === undefined ? {} : { output: manifest.output }),
     ...(fixed === undefined ? {} : { fixedBatch: fixed }),
+    ...(manifest.augment === undefined ? {} : { augment: manifest.augment }),
     batch(indices) {
       const bad = indices.find((i) => !Number.isInteger(i) || i < 0 || i >= source.size);
       if (bad !== undefined) throw new RangeError(`${where}: there is no sample ${bad} among ${source.size}`);

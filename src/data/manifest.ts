@@ -42,6 +42,14 @@ const schema = z.strictObject({
   labels: z.string().optional(),
   /** images: names of the class folders in the order of the network's outputs; sorted names otherwise. */
   classes: z.array(z.string().min(1)).min(1).optional(),
+  /** How images may be changed while a network is trained on them. */
+  augment: z
+    .strictObject({
+      flip: z.boolean().optional(),
+      crop: z.int().nonnegative().optional(),
+      cutout: z.int().nonnegative().optional(),
+    })
+    .optional(),
   /** Only the first N samples. */
   limit: z.int().positive().optional(),
 });

@@ -10,6 +10,8 @@ export type Optimizer =
   /** Loshchilov & Hutter 2019: decay acts on the weight, beside the gradient. */
   | { readonly kind: 'adamw'; readonly decay: number };
 
+export const optimizerNames = ['sgd', 'adam', 'adamw'] as const satisfies readonly Optimizer['kind'][];
+
 const BETA1 = 0.9;
 const BETA2 = 0.999;
 const EPSILON = 1e-8;

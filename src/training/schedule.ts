@@ -2,8 +2,8 @@
 
 export type Schedule = (done: number) => number;
 
-const scheduleNames = ['cosine', 'one-cycle', 'constant'] as const;
-type ScheduleName = (typeof scheduleNames)[number];
+export const scheduleNames = ['cosine', 'one-cycle', 'constant'] as const;
+export type ScheduleName = (typeof scheduleNames)[number];
 
 /** From 1 down to 0 by half a cosine. */
 export const cosine: Schedule = (done) => 0.5 * (1 + Math.cos(Math.PI * done));

@@ -1,190 +1,344 @@
-// One training step as an ONNX graph: forward, loss, gradients and the optimizer's update; and the loop that runs it.
-// Weights are inputs and outputs of the step: the runtime's results of one step feed the next.
-import type { ModelParts } from '../analysis/shapes.js';
-import { attrFloat, intAttribute, type Graph, type Model, type Node, type ValueInfo } from '../ir/graph.js';
-import { DataType, floatTensor, readFloats, type Tensor } from '../ir/tensor.js';
+// Trains a network on a data set: by labels, by targets, or label-free by the outputs of a teacher. Batches, augmentation and
+// rates follow from seed and step number alone, so a run bounded in steps is repeatable and goes on exactly from a checkpoint.
+import { setImmediate } from 'node:timers/promises';
+import { augmented, type Augmentation } from '../data/augment.js';
+import type { Batch, Dataset } from '../data/dataset.js';
+import { PareError } from '../errors.js';
+import type { Model } from '../ir/graph.js';
+import { DataType, elementCount } from '../ir/tensor.js';
 import type { OpTable } from '../ops/op.js';
-import type { Runtime, RuntimeTensor, Session } from '../runtime/runtime.js';
-import { createEmitter } from './emitter.js';
-import { appendGradients } from './gradient.js';
-import { modernized } from './modernize.js';
+import type { Rng } from '../rng.js';
+import { floatsOf, type Runtime, type Session } from '../runtime/runtime.js';
+import { modelInputs } from '../runtime/source.js';
+import { readCheckpoint, writeCheckpoint, type Progress } from './checkpoint.js';
+import type { Loss } from './loss.js';
+import type { Optimizer } from './optimizer.js';
+import type { Schedule } from './schedule.js';
+import { scoresOf, startTraining, trainingStep, withState, type StepOptions, type TrainingState } from './step.js';
 
-export interface SgdOptions {
-  readonly momentum: number;
-  /** Decoupled from the learning rate's momentum: added to the gradient as decay * weight. */
-  readonly weightDecay: number;
+export interface TrainOptions {
+  readonly table: OpTable;
+  readonly runtime: Runtime;
+  readonly threads?: number;
+  /** A network of the same outputs whose outputs are to be met; labels are then not needed. */
+  readonly teacher?: Model;
+  readonly bound: { readonly steps: number } | { readonly epochs: number } | { readonly timeMs: number };
+  readonly batch: number;
+  readonly optimizer: Optimizer;
+  /** The peak of the schedule. */
+  readonly rate: number;
+  readonly schedule: Schedule;
+  readonly rng: Rng;
+  /** By default distillation with a teacher (of class scores; mse otherwise), cross-entropy with labels, mse with targets. */
+  readonly loss?: Loss;
+  readonly step?: Omit<StepOptions, 'loss' | 'optimizer' | 'output'>;
+  /** What the manifest says when absent. */
+  readonly augment?: Augmentation;
+  /** What is not trained on but measured after every epoch; the best weights on it are returned. */
+  readonly heldOut?: HeldOutPart;
+  /** Ends the run after this many epochs without a better held-out value. */
+  readonly patience?: number;
+  /** A folder that gets a checkpoint every so many steps; a run whose checkpoint lies there goes on from it. */
+  readonly checkpoint?: { readonly folder: string; readonly every: number };
+  readonly reportEvery?: number;
+  readonly signal?: AbortSignal;
 }
 
-export interface TrainingStep {
+export interface HeldOut {
+  readonly metric: string;
+  readonly value: number;
+}
+
+/** See measure/held-out.ts. */
+export interface HeldOutPart {
+  /** Samples to train on. */
+  readonly fit: readonly number[];
+  measure(model: Model): Promise<HeldOut & { readonly higherIsBetter: boolean }>;
+}
+
+export interface TrainReport {
+  /** Steps done. */
+  readonly step: number;
+  readonly epoch: number;
+  readonly imagesPerSecond: number;
+  /** Mean since the last report. */
+  readonly loss: number;
+  readonly gradientNorm: number;
+  readonly rate: number;
+  /** Where it has just been measured. */
+  readonly heldOut?: HeldOut;
+  readonly leftMs: number;
+}
+
+export interface TrainResult {
+  /** With the best held-out weights, or the last. */
   readonly model: Model;
-  /** Trained tensors, by name, with their initial values. */
-  readonly weights: ReadonlyMap<string, Tensor>;
-  /** Running statistics of BatchNormalization, updated by the forward pass. */
-  readonly statistics: ReadonlyMap<string, Tensor>;
+  readonly steps: number;
+  readonly ended: 'done' | 'early' | 'stopped' | 'diverged';
+  /** Why it diverged. */
+  readonly cause?: string;
+  /** Before the first step, and of the returned weights. */
+  readonly heldOut?: { readonly before: HeldOut; readonly best: HeldOut & { readonly step: number } };
 }
 
-/**
- * The graph of one step of SGD with Nesterov momentum on a classifier. Inputs: the model's inputs, `targets` [N, classes]
- * (probabilities), `rate` (scalar), each weight `w` and its velocity `v/w`. Outputs: `loss`, `next/w`, `next/v/w` and the running
- * statistics `next/s`. BatchNormalization runs in training mode. Batch and input sizes are fixed by `dims`.
- */
-export function trainingStep(
-  given: Model,
-  table: OpTable,
-  dims: ReadonlyMap<string, readonly number[]>,
-  options: SgdOptions,
-): TrainingStep {
-  const model: Model = { ...given, ...modernized(given) };
-  const trained = trainableNames(model.graph);
-  const { graph, statistics } = inTrainingMode(model.graph);
-  const logits = graph.outputs[0]!.name;
-  const batch = [...dims.values()][0]![0]!;
-  const forward = createEmitter(graph, 'loss');
-  const log = forward.emit('LogSoftmax', [logits], { axis: -1 });
-  const sum = forward.emit('ReduceSum', [forward.emit('Mul', [log, 'targets'])], { keepdims: 0 });
-  const loss = forward.emit('Mul', [sum, forward.float(-1 / batch)]);
-  const classes = declaredClasses(graph);
-  const withLoss = forward.extended({
-    ...graph,
-    inputs: [...graph.inputs, floatInput('targets', [batch, classes]), floatInput('rate', [])],
-  });
-  const parts: ModelParts = { graph: withLoss, opsets: model.opsets, functions: model.functions };
-  const binding = { inputs: new Map([...dims, ['targets', [batch, classes]] as const]) };
-  const gradients = appendGradients(parts, table, loss, trained, binding);
-  const update = createEmitter(gradients.graph, 'update');
-  const outputs: [string, string, readonly number[]][] = [['loss', loss, []]];
-  for (const name of trained) {
-    const gradient = gradients.of.get(name);
-    const tensor = graph.initializers.get(name)!;
-    if (gradient === undefined) continue;
-    const g = update.emit('Add', [gradient, update.emit('Mul', [name, update.float(options.weightDecay)])]);
-    const velocity = update.emit('Add', [update.emit('Mul', [`v/${name}`, update.float(options.momentum)]), g]);
-    const step = update.emit('Add', [g, update.emit('Mul', [velocity, update.float(options.momentum)])]);
-    const next = update.emit('Sub', [name, update.emit('Mul', [step, 'rate'])]);
-    outputs.push([`next/${name}`, next, tensor.dims], [`next/v/${name}`, velocity, tensor.dims]);
+export async function* train(
+  model: Model,
+  dataset: Dataset,
+  options: TrainOptions,
+): AsyncGenerator<TrainReport, TrainResult, void> {
+  const { table, runtime, rng, threads = 1, reportEvery = 10, signal } = options;
+  const augment = options.augment ?? dataset.augment;
+  const output = dataset.output ?? model.graph.outputs[0]?.name ?? '';
+  const loss = options.loss ?? lossFor(model, dataset, options.teacher, output);
+  const fit = options.heldOut?.fit ?? Array.from({ length: dataset.size }, (_, i) => i);
+  const batch = dataset.fixedBatch ?? Math.min(options.batch, fit.length);
+  const stepOptions: StepOptions = { ...options.step, loss, optimizer: options.optimizer, output };
+  const step = trainingStep(model, table, dimsOf(model, dataset, batch), stepOptions);
+  const perEpoch = Math.max(1, Math.floor(fit.length / batch));
+  const { bound } = options;
+  const steps = 'steps' in bound ? bound.steps : 'epochs' in bound ? Math.ceil(bound.epochs * perEpoch) : Infinity;
+
+  const run = describeRun(options, dataset, stepOptions, batch, steps);
+  const folder = options.checkpoint?.folder;
+  const kept = folder === undefined ? undefined : readCheckpoint(folder, run);
+  let progress: Progress = kept?.progress ?? { step: 0, elapsedMs: 0, waited: 0 };
+  let best: TrainingState | undefined = kept?.best;
+
+  const sessions: { end(): Promise<void> }[] = [];
+  try {
+    const training = await startTraining(step, runtime, threads, kept?.state);
+    sessions.push(training);
+    const teacher =
+      options.teacher === undefined
+        ? undefined
+        : await openTeacher(options.teacher, output, loss, step.targetDims, runtime, threads);
+    if (teacher !== undefined) sessions.push(teacher);
+    const before = await options.heldOut?.measure(model);
+    if (before !== undefined && progress.best === undefined) {
+      progress = { ...progress, best: { step: 0, metric: before.metric, value: before.value } };
+      best = training.state();
+    }
+    const save = (): void => {
+      if (folder !== undefined) writeCheckpoint(folder, run, { progress, state: training.state(), best });
+    };
+    const result = (ended: TrainResult['ended'], state: TrainingState, cause?: string): TrainResult => ({
+      model: withState(model, step, progress.best === undefined ? state : (best ?? state)),
+      steps: progress.step,
+      ended,
+      ...(cause === undefined ? {} : { cause }),
+      ...(before === undefined || progress.best === undefined
+        ? {}
+        : { heldOut: { before: { metric: before.metric, value: before.value }, best: progress.best } }),
+    });
+
+    const history: { loss: number; norm: number }[] = [];
+    let since = { at: performance.now(), loss: 0, count: 0 };
+    let order: { readonly epoch: number; readonly indices: readonly number[] } | undefined;
+    let good = training.state();
+    for (;;) {
+      // lets signals through: the runtime blocks the thread
+      await setImmediate();
+      const { step: at, elapsedMs } = progress;
+      const done = 'timeMs' in bound ? elapsedMs / bound.timeMs : at / steps;
+      if (done >= 1) break;
+      if (signal?.aborted === true) {
+        save();
+        return result('stopped', training.state());
+      }
+      const started = performance.now();
+      const epoch = Math.floor(at / perEpoch);
+      if (order?.epoch !== epoch) order = { epoch, indices: rng.fork(`order/${epoch}`).shuffle(fit) };
+      const first = (at % perEpoch) * batch;
+      const data = dataset.batch(order.indices.slice(first, first + batch));
+      const inputs =
+        augment === undefined
+          ? data.inputs
+          : augmented(data.inputs, layoutOf(dataset), augment, rng.fork(`augment/${at}`));
+      const targets =
+        teacher === undefined ? ownTargets(data, loss, step.targetDims, dataset.name) : await teacher.run(inputs);
+      const rate = options.rate * options.schedule(done);
+      const known = good;
+      good = training.state();
+      const { loss: lossNow, gradientNorm } = await training.run({ inputs, targets, rate, step: at });
+      if (!Number.isFinite(lossNow)) {
+        const sick = [...inputs.values()].some((t) => t.dataType === DataType.FLOAT && !allFinite(floatsOf(t)));
+        // the loss of this step was computed with what the step before made
+        return result('diverged', at === 0 ? good : known, divergence(at, rate, history, sick, allFinite(targets)));
+      }
+      history.push({ loss: lossNow, norm: gradientNorm });
+      since = { ...since, loss: since.loss + lossNow, count: since.count + 1 };
+      progress = { ...progress, step: at + 1, elapsedMs: elapsedMs + performance.now() - started };
+
+      const epochEnds = progress.step % perEpoch === 0;
+      const last = 'timeMs' in bound ? progress.elapsedMs >= bound.timeMs : progress.step === steps;
+      let heldOut: HeldOut | undefined;
+      if (epochEnds || last) {
+        const measuring = performance.now();
+        const found = await options.heldOut?.measure(withState(model, step, training.state()));
+        // within a time bound, measuring counts
+        progress = { ...progress, elapsedMs: progress.elapsedMs + performance.now() - measuring };
+        if (found !== undefined) {
+          const { higherIsBetter, ...value } = found;
+          heldOut = value;
+          const than = progress.best?.value ?? NaN;
+          const better = higherIsBetter ? !(value.value <= than) : !(value.value >= than);
+          if (better) best = training.state();
+          progress = {
+            ...progress,
+            waited: better ? 0 : progress.waited + 1,
+            ...(better ? { best: { step: progress.step, ...value } } : {}),
+          };
+        }
+      }
+      if (options.checkpoint !== undefined && (last || progress.step % options.checkpoint.every === 0)) save();
+      if (last || heldOut !== undefined || progress.step % reportEvery === 0) {
+        const seconds = (performance.now() - since.at) / 1000;
+        const share = 'timeMs' in bound ? progress.elapsedMs / bound.timeMs : progress.step / steps;
+        yield {
+          step: progress.step,
+          epoch: progress.step / perEpoch,
+          imagesPerSecond: (since.count * batch) / seconds,
+          loss: since.loss / since.count,
+          gradientNorm,
+          rate,
+          ...(heldOut === undefined ? {} : { heldOut }),
+          leftMs: Math.max(0, progress.elapsedMs / share - progress.elapsedMs),
+        };
+        since = { at: performance.now(), loss: 0, count: 0 };
+      }
+      if (options.patience !== undefined && heldOut !== undefined && progress.waited >= options.patience) {
+        save();
+        return result('early', training.state());
+      }
+    }
+    const state = training.state();
+    const broken = [...state.values()].some((t) => !allFinite(floatsOf(t)));
+    if (broken) return result('diverged', good, divergence(progress.step, options.rate, history, false, true));
+    return result('done', state);
+  } finally {
+    for (const session of sessions) await session.end();
   }
-  for (const s of statistics) outputs.push([`next/${s}`, `stat/${s}`, graph.initializers.get(s)!.dims]);
-  const moving = [...trained, ...statistics];
-  const complete = update.extended(gradients.graph);
-  const initializers = new Map([...complete.initializers].filter(([name]) => !moving.includes(name)));
-  const tensorOf = (name: string): Tensor => graph.initializers.get(name)!;
-  const renamed = outputs.map(([to, from]): Node => ({
-    name: `out/${to}`,
-    opType: 'Identity',
-    domain: '',
-    inputs: [from],
-    outputs: [to],
-    attributes: new Map(),
-  }));
-  const inputs = [
-    ...complete.inputs.map((v) => (dims.has(v.name) ? floatInput(v.name, dims.get(v.name)!) : v)),
-    ...moving.map((name) => floatInput(name, tensorOf(name).dims)),
-    ...trained.map((name) => floatInput(`v/${name}`, tensorOf(name).dims)),
-  ];
+}
+
+function lossFor(model: Model, dataset: Dataset, teacher: Model | undefined, output: string): Loss {
+  const type = model.graph.outputs.find((o) => o.name === output)?.type;
+  const rank = type?.kind === 'tensor' ? type.shape?.length : undefined;
+  if (teacher !== undefined) return rank === undefined || rank === 2 ? { kind: 'distill' } : { kind: 'mse' };
+  if (dataset.labels !== undefined) return { kind: 'cross-entropy', smoothing: 0.05 };
+  if (dataset.hasTargets) return { kind: 'mse' };
+  throw new PareError(
+    `data ${dataset.name} have neither labels nor targets: give the original network as teacher (--teacher ORIGINAL)`,
+  );
+}
+
+function dimsOf(model: Model, dataset: Dataset, batch: number): ReadonlyMap<string, readonly number[]> {
+  const sample = dataset.batch(Array.from({ length: batch }, (_, i) => i % dataset.size)).inputs;
+  return new Map(modelInputs(model).map(({ name }) => [name, sample.get(name)!.dims]));
+}
+
+function layoutOf(dataset: Dataset): 'NCHW' | 'NHWC' {
+  return dataset.preprocessing.layout ?? 'NCHW';
+}
+
+/** What determines the run, for checkpoints. */
+function describeRun(
+  options: TrainOptions,
+  dataset: Dataset,
+  step: StepOptions,
+  batch: number,
+  steps: number,
+): Readonly<Record<string, string>> {
   return {
-    model: {
-      ...model,
-      graph: {
-        ...complete,
-        initializers,
-        inputs,
-        valueInfo: new Map(),
-        nodes: [...complete.nodes, ...renamed],
-        outputs: outputs.map(([to, , d]) => floatInput(to, d)),
-      },
-    },
-    weights: new Map(trained.map((name) => [name, tensorOf(name)])),
-    statistics: new Map(statistics.map((name) => [name, tensorOf(name)])),
+    seed: options.rng.path,
+    data: `${dataset.size} samples`,
+    batch: String(batch),
+    loss: JSON.stringify(step.loss),
+    optimizer: JSON.stringify([step.optimizer, step.clip ?? null, step.average ?? null, step.batchNorm ?? 'train']),
+    rate: String(options.rate),
+    length: 'timeMs' in options.bound ? `${options.bound.timeMs} ms` : `${steps} steps`,
+    augmentation: JSON.stringify(options.augment ?? dataset.augment ?? {}),
+    teacher: String(options.teacher !== undefined),
   };
 }
 
-export interface StepBatch {
-  readonly inputs: ReadonlyMap<string, RuntimeTensor>;
-  /** [N, classes], rows sum to 1. */
-  readonly targets: Float32Array;
-  readonly rate: number;
+interface Teacher {
+  run(inputs: Batch['inputs']): Promise<Float32Array>;
+  end(): Promise<void>;
 }
 
-/** Runs the step on each batch in turn; yields the loss after each. `current()` gives weights and statistics at any time. */
-export async function startTraining(
-  step: TrainingStep,
+/** The original's outputs for the very batch that is trained on; its scores before a Softmax where the loss takes one. */
+async function openTeacher(
+  model: Model,
+  output: string,
+  loss: Loss,
+  dims: readonly number[],
   runtime: Runtime,
   threads: number,
-): Promise<{
-  run(batch: StepBatch): Promise<number>;
-  current(): ReadonlyMap<string, Float32Array>;
-  end(): Promise<void>;
-}> {
-  const session: Session = await runtime.load(step.model, { intraOpThreads: threads });
-  const state = new Map<string, RuntimeTensor>();
-  for (const [name, t] of [...step.weights, ...step.statistics])
-    state.set(name, { dataType: DataType.FLOAT, dims: t.dims, data: readFloats(t) });
-  for (const [name, t] of step.weights)
-    state.set(`v/${name}`, { dataType: DataType.FLOAT, dims: t.dims, data: new Float32Array(readFloats(t).length) });
+): Promise<Teacher> {
+  const named = model.graph.outputs.some((o) => o.name === output) ? { output } : {};
+  const name = scoresOf(model.graph, { loss, ...named });
+  const scores = { name, type: { kind: 'tensor' as const, elemType: DataType.FLOAT } };
+  const exposed = model.graph.outputs.some((o) => o.name === name)
+    ? model
+    : { ...model, graph: { ...model.graph, outputs: [scores] } };
+  const session: Session = await runtime.load(exposed, { intraOpThreads: threads, label: 'the teacher' });
   return {
-    async run({ inputs, targets, rate }) {
-      const batch = [...inputs.values()][0]!.dims[0]!;
-      const feeds = new Map<string, RuntimeTensor>([
-        ...state,
-        ...inputs,
-        ['targets', { dataType: DataType.FLOAT, dims: [batch, targets.length / batch], data: targets }],
-        ['rate', { dataType: DataType.FLOAT, dims: [], data: Float32Array.of(rate) }],
-      ]);
-      const results = await session.run(feeds);
-      for (const name of state.keys()) {
-        const next = results.get(`next/${name}`);
-        if (next !== undefined) state.set(name, next);
+    async run(inputs) {
+      const values = (await session.run(inputs, [name])).get(name)!;
+      if (elementCount(values.dims) !== elementCount(dims)) {
+        throw new PareError(
+          `the teacher's output "${name}" is [${values.dims.join(', ')}] and the network's [${dims.join(', ')}]: give the network that it was made from`,
+        );
       }
-      return Number(results.get('loss')!.data[0]);
+      return floatsOf(values);
     },
-    current: () =>
-      new Map(
-        [...state]
-          .filter(([name]) => step.weights.has(name) || step.statistics.has(name))
-          .map(([name, t]) => [name, t.data as Float32Array]),
-      ),
     end: () => session.release(),
   };
 }
 
-/** The model with new contents for some initializers. */
-export function withWeights(model: Model, values: ReadonlyMap<string, Float32Array>): Model {
-  const initializers = new Map(model.graph.initializers);
-  for (const [name, data] of values) {
-    const old = initializers.get(name)!;
-    initializers.set(name, floatTensor(name, old.dims, data));
+function ownTargets(data: Batch, loss: Loss, dims: readonly number[], name: string): Float32Array {
+  const count = elementCount(dims);
+  if (loss.kind !== 'cross-entropy') {
+    if (data.targets?.length === count) return data.targets;
+    throw new PareError(
+      `data ${name}: ${data.targets === undefined ? 'there are no targets' : `${data.targets.length} target values a batch`}, and the output has [${dims.join(', ')}]`,
+    );
   }
-  return { ...model, graph: { ...model.graph, initializers } };
-}
-
-/** FLOAT initializers that some node multiplies or adds; running statistics of BatchNormalization are not trained. */
-function trainableNames(graph: Graph): string[] {
-  const fixed = new Set(graph.nodes.flatMap((n) => (n.opType === 'BatchNormalization' ? n.inputs.slice(3, 5) : [])));
-  return [...graph.initializers.values()]
-    .filter((t) => t.dataType === DataType.FLOAT && t.dims.length > 0 && !fixed.has(t.name))
-    .map((t) => t.name);
-}
-
-function inTrainingMode(graph: Graph): { graph: Graph; statistics: string[] } {
-  const statistics: string[] = [];
-  const nodes = graph.nodes.map((node): Node => {
-    if (node.opType !== 'BatchNormalization') return node;
-    const [mean = '', variance = ''] = node.inputs.slice(3, 5);
-    statistics.push(mean, variance);
-    const attributes = new Map(node.attributes).set('training_mode', intAttribute('training_mode', 1));
-    if (attrFloat(node, 'momentum', -1) < 0)
-      attributes.set('momentum', { name: 'momentum', kind: 'float', value: 0.9 });
-    return { ...node, attributes, outputs: [node.outputs[0]!, `stat/${mean}`, `stat/${variance}`] };
+  const classes = dims.at(-1)!;
+  const labels = data.labels ?? new Int32Array(0);
+  if (labels.length * classes !== count) {
+    throw new PareError(`data ${name}: ${labels.length} labels a batch do not fit the output [${dims.join(', ')}]`);
+  }
+  const targets = new Float32Array(count);
+  labels.forEach((label, i) => {
+    if (label < 0 || label >= classes) {
+      throw new PareError(`data ${name}: there is a label ${label}, and the network has ${classes} classes`);
+    }
+    targets[i * classes + label] = 1;
   });
-  return { graph: { ...graph, nodes }, statistics };
+  return targets;
 }
 
-function declaredClasses(graph: Graph): number {
-  const type = graph.outputs[0]?.type;
-  const last = type?.kind === 'tensor' ? type.shape?.[type.shape.length - 1] : undefined;
-  return typeof last === 'number' ? last : 1;
+function allFinite(values: Float32Array): boolean {
+  return values.every((v) => Number.isFinite(v));
 }
 
-function floatInput(name: string, shape: readonly number[]): ValueInfo {
-  return { name, type: { kind: 'tensor', elemType: DataType.FLOAT, shape } };
+/** One sentence: the step, and what most likely went wrong. */
+function divergence(
+  step: number,
+  rate: number,
+  history: readonly { readonly loss: number; readonly norm: number }[],
+  sickInputs: boolean,
+  targetsFinite: boolean,
+): string {
+  const where = `training broke down at step ${step + 1}: the loss is not a number`;
+  if (sickInputs) return `${where}; the batch holds values that are not finite: look at the data and their scaling`;
+  if (!targetsFinite) return `${where}; the targets (the teacher's outputs) are not finite`;
+  if (step === 0) return `${where} before any weight was changed; the network itself gives values that are not finite`;
+  const last = history.at(-1);
+  const start = history[0];
+  const grown =
+    last !== undefined && start !== undefined && (last.loss > 2 * start.loss || last.norm > 10 * start.norm);
+  const told = grown ? `the loss had grown from ${start.loss.toPrecision(3)} to ${last.loss.toPrecision(3)} and ` : '';
+  return `${where}; ${told}the rate was ${rate.toPrecision(2)}, most likely too high: lower it (--rate ${(rate / 10).toPrecision(1)}) or clip gradients (--clip 1)`;
 }

@@ -1,0 +1,197 @@
+// The trainer on the shipped example (2 MMACs, 3,000 images of 16 x 16): it learns, distils, resumes bit by bit, stops at NaN.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { runCommandLine } from '../../src/cli/command-line.js';
+import { augmented } from '../../src/data/augment.js';
+import { openDataset, type Dataset } from '../../src/data/dataset.js';
+import type { Model } from '../../src/ir/graph.js';
+import { DataType, readFloats } from '../../src/ir/tensor.js';
+import { evaluate } from '../../src/measure/evaluate.js';
+import { heldOutPart } from '../../src/measure/held-out.js';
+import { readModel } from '../../src/onnx/read.js';
+import { standardOps } from '../../src/ops/index.js';
+import { createRng } from '../../src/rng.js';
+import { ortRuntime } from '../../src/runtime/ort.js';
+import { floatData, floatsOf, withSession } from '../../src/runtime/runtime.js';
+import { modelInputs } from '../../src/runtime/source.js';
+import { reinitialized } from '../../src/training/reinit.js';
+import { scheduleOf } from '../../src/training/schedule.js';
+import { train, type TrainOptions, type TrainReport, type TrainResult } from '../../src/training/trainer.js';
+
+const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
+
+let folder: string;
+let model: Model;
+let data: Dataset;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pare-train-'));
+  model = readModel(example('shapes-resnet.onnx'));
+  data = openDataset(example('calib.json'), modelInputs(model));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+const settings: TrainOptions = {
+  table: standardOps,
+  runtime: ortRuntime(),
+  bound: { steps: 8 },
+  batch: 32,
+  optimizer: { kind: 'sgd', momentum: 0.9, decay: 1e-4 },
+  rate: 0.05,
+  schedule: scheduleOf('constant'),
+  rng: createRng('test'),
+  reportEvery: 1,
+};
+
+async function run(
+  start: Model,
+  options: TrainOptions,
+  samples = data,
+): Promise<TrainResult & { readonly reports: TrainReport[] }> {
+  const reports: TrainReport[] = [];
+  const steps = train(start, samples, options);
+  for (;;) {
+    const next = await steps.next();
+    if (next.done === true) return { ...next.value, reports };
+    reports.push(next.value);
+  }
+}
+
+async function held(share: number): Promise<Pick<TrainOptions, 'heldOut'>> {
+  const { runtime, rng } = settings;
+  const heldOut = await heldOutPart(data, { runtime, rng, share, batch: 100 });
+  return heldOut === undefined ? {} : { heldOut };
+}
+
+const bytesOf = (m: Model): string =>
+  [...m.graph.initializers.values()].map((t) => `${t.name} ${Buffer.from(t.bytes!()).toString('base64')}`).join('\n');
+
+async function pare(...args: string[]): Promise<{ readonly code: number; readonly text: string }> {
+  const lines: string[] = [];
+  const collect = (text: string): void => void lines.push(text);
+  vi.spyOn(console, 'log').mockImplementation(collect);
+  vi.spyOn(console, 'error').mockImplementation(collect);
+  const code = await runCommandLine(args);
+  vi.restoreAllMocks();
+  return { code, text: lines.join('\n') };
+}
+
+async function accuracy(file: string): Promise<number> {
+  return withSession(ortRuntime(), file, {}, async (session) => {
+    const tests = openDataset(example('test.json'), session.inputs);
+    return (await evaluate(session, tests)).value;
+  });
+}
+
+test.each<TrainOptions['optimizer']>([
+  { kind: 'sgd', momentum: 0.9, decay: 1e-4 },
+  { kind: 'adam', decay: 1e-4 },
+  { kind: 'adamw', decay: 0.01 },
+])('fresh weights learn a few images by heart: %o', async (optimizer) => {
+  const manifest = join(folder, 'few.json');
+  const given = JSON.parse(readFileSync(example('calib.json'), 'utf8')) as object;
+  writeFileSync(manifest, JSON.stringify({ ...given, files: [example('shapes-train.npz')], limit: 32 }));
+  const few = openDataset(manifest, modelInputs(model));
+  const fresh = reinitialized(model, createRng(1));
+  const rate = optimizer.kind === 'sgd' ? 0.05 : 0.003;
+  const { reports, ended } = await run(fresh, { ...settings, optimizer, rate, bound: { steps: 40 } }, few);
+  const mean = (list: TrainReport[]): number => list.reduce((sum, r) => sum + r.loss, 0) / list.length;
+  expect(ended).toBe('done');
+  expect(reports.map((r) => r.step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+  expect(mean(reports.slice(-8))).toBeLessThan(0.5 * mean(reports.slice(0, 8)));
+});
+
+test('an interrupted run goes on as if undisturbed, bit by bit; another run is refused', async () => {
+  const options: TrainOptions = {
+    ...settings,
+    augment: { flip: true, crop: 1, cutout: 4 },
+    ...(await held(0.02)),
+    step: { clip: 1, average: 0.9 },
+    schedule: scheduleOf('one-cycle'),
+  };
+  const whole = await run(model, options);
+  expect(bytesOf(whole.model)).toBe(bytesOf((await run(model, options)).model));
+  const place = { folder: join(folder, 'run'), every: 3 };
+  const killed = train(model, data, { ...options, checkpoint: place });
+  // after five steps: the checkpoint is that of step 3
+  for (let i = 0; i < 5; i++) await killed.next();
+  await killed.return(whole);
+  expect(existsSync(join(place.folder, 'training.checkpoint'))).toBe(true);
+  const resumed = await run(model, { ...options, checkpoint: place });
+  expect(resumed.reports[0]!.step).toBe(4);
+  expect(bytesOf(resumed.model)).toBe(bytesOf(whole.model));
+  expect(resumed.heldOut).toEqual(whole.heldOut);
+  await expect(run(model, { ...options, batch: 16, checkpoint: place })).rejects.toThrow(
+    /belongs to another run \(batch was 32, is 16\): delete it or name another folder/,
+  );
+});
+
+test('frozen statistics and frozen weights stay, the others move', async () => {
+  const { model: made } = await run(model, {
+    ...settings,
+    bound: { steps: 2 },
+    step: { batchNorm: 'frozen', frozen: (name) => name.startsWith('head') },
+  });
+  for (const [name, before] of model.graph.initializers) {
+    if (before.dataType !== DataType.FLOAT) continue;
+    const same = Buffer.from(before.bytes!()).equals(Buffer.from(made.graph.initializers.get(name)!.bytes!()));
+    expect([name, same]).toEqual([name, /mean|variance|^head/.test(name)]);
+  }
+});
+
+test('a loss that is no number ends the run with step, cause and the last good weights', async () => {
+  const { model: made, ended, cause } = await run(model, { ...settings, rate: 1e30 });
+  expect(ended).toBe('diverged');
+  expect(cause).toMatch(/^training broke down at step \d: the loss is not a number; .*too high: lower it \(--rate/);
+  const floats = [...made.graph.initializers.values()].filter((t) => t.dataType === DataType.FLOAT);
+  expect(floats.filter((t) => !readFloats(t).every(Number.isFinite))).toEqual([]);
+});
+
+test('a stop is heard between steps, and patience ends what gets no better', async () => {
+  const stop = AbortSignal.abort();
+  expect(await run(model, { ...settings, signal: stop })).toMatchObject({ ended: 'stopped', steps: 0 });
+  const still = { ...settings, rate: 1e-9, batch: 1500, ...(await held(0.3)), patience: 2, bound: { epochs: 9 } };
+  expect(await run(model, { ...still, step: { batchNorm: 'frozen' } })).toMatchObject({ ended: 'early', steps: 2 });
+});
+
+test('augmentation: seeded, keeps what it shows, leaves other inputs alone', () => {
+  const image = floatData([1, 1, 2, 3], Float32Array.of(1, 2, 3, 4, 5, 6));
+  const one = (how: Parameters<typeof augmented>[2], seed: number): string =>
+    [...floatsOf(augmented(new Map([['x', image]]), 'NCHW', how, createRng(seed)).get('x')!)].join();
+  const seen = new Set(Array.from({ length: 20 }, (_, seed) => one({ flip: true }, seed)));
+  expect(seen).toEqual(new Set(['1,2,3,4,5,6', '3,2,1,6,5,4']));
+  expect(one({ crop: 1 }, 3)).toBe(one({ crop: 1 }, 3));
+  const shifted = new Set(Array.from({ length: 60 }, (_, seed) => one({ crop: 1 }, seed)));
+  expect(shifted.size).toBe(9);
+  expect(shifted).toContain('1,1,2,4,4,5');
+  for (let seed = 0; seed < 10; seed++)
+    expect(
+      one({ cutout: 1 }, seed)
+        .split(',')
+        .filter((v) => v === '0'),
+    ).toHaveLength(1);
+});
+
+test('pare train: a pruned network distilled without labels beats itself; mistakes are sentences', async () => {
+  const [pruned, trained] = ['pruned.onnx', 'trained.onnx'].map((f) => join(folder, f)) as [string, string];
+  const calib = example('calib.json');
+  expect((await pare('prune', example('shapes-resnet.onnx'), '--flops', '70%', '-o', pruned)).code).toBe(0);
+  const teach = ['--data', calib, '--teacher', example('shapes-resnet.onnx'), '-o', trained];
+  const { code, text } = await pare('train', pruned, ...teach, '--epochs', '1');
+  expect(text).toMatch(/^step 10, epoch 0\.\d+, loss [\d.]+, \d+ samples\/s, \d+ s left$/m);
+  expect(code).toBe(0);
+  const [before, after] = [await accuracy(pruned), await accuracy(trained)];
+  expect(after).toBeGreaterThan(before);
+  expect(await pare('train', pruned, ...teach, '--time', 'soon')).toEqual({
+    code: 2,
+    text: 'pare: --time soon: write a duration such as 90s, 30m or 2h',
+  });
+  expect((await pare('train', pruned, ...teach, '--rate', '1e30', '--steps', '5')).text).toMatch(
+    /pare: training broke down at step \d.*; the last good weights are in /,
+  );
+});
