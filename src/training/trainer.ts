@@ -92,6 +92,11 @@ export async function* train(
   const loss = options.loss ?? lossFor(model, dataset, options.teacher, output);
   const fit = options.heldOut?.fit ?? Array.from({ length: dataset.size }, (_, i) => i);
   const batch = dataset.fixedBatch ?? Math.min(options.batch, fit.length);
+  if (batch > fit.length) {
+    throw new PareError(
+      `data ${dataset.name}: the network takes ${batch} samples a run, and there are ${fit.length} to train on`,
+    );
+  }
   const stepOptions: StepOptions = { ...options.step, loss, optimizer: options.optimizer, output };
   const step = trainingStep(model, table, dimsOf(model, dataset, batch), stepOptions);
   const perEpoch = Math.max(1, Math.floor(fit.length / batch));
@@ -222,8 +227,11 @@ export async function* train(
 
 function lossFor(model: Model, dataset: Dataset, teacher: Model | undefined, output: string): Loss {
   const type = model.graph.outputs.find((o) => o.name === output)?.type;
-  const rank = type?.kind === 'tensor' ? type.shape?.length : undefined;
-  if (teacher !== undefined) return rank === undefined || rank === 2 ? { kind: 'distill' } : { kind: 'mse' };
+  const shape = type?.kind === 'tensor' ? type.shape : undefined;
+  // [N, C] or [N, C, 1, 1] are class scores unless the data say otherwise; one number is none
+  const scores = shape === undefined || (shape.length > 1 && shape[1] !== 1 && shape.slice(2).every((d) => d === 1));
+  const measured = dataset.hasTargets || dataset.metric === 'mse' || dataset.metric === 'mae';
+  if (teacher !== undefined) return scores && !measured ? { kind: 'distill' } : { kind: 'mse' };
   if (dataset.labels !== undefined) return { kind: 'cross-entropy', smoothing: 0.05 };
   if (dataset.hasTargets) return { kind: 'mse' };
   throw new PareError(
