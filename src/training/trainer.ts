@@ -1,11 +1,12 @@
 // Trains a network on a data set: by labels, by targets, or label-free by the outputs of a teacher. Batches, augmentation and
 // rates follow from seed and step number alone, so a run bounded in steps is repeatable and goes on exactly from a checkpoint.
+import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { augmented, type Augmentation } from '../data/augment.js';
 import type { Batch, Dataset } from '../data/dataset.js';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
-import { DataType, elementCount } from '../ir/tensor.js';
+import { DataType, elementCount, type Tensor } from '../ir/tensor.js';
 import type { OpTable } from '../ops/op.js';
 import type { Rng } from '../rng.js';
 import { floatsOf, type Runtime, type Session } from '../runtime/runtime.js';
@@ -103,7 +104,7 @@ export async function* train(
   const { bound } = options;
   const steps = 'steps' in bound ? bound.steps : 'epochs' in bound ? Math.ceil(bound.epochs * perEpoch) : Infinity;
 
-  const run = describeRun(options, dataset, stepOptions, batch, steps);
+  const run = { ...describeRun(options, dataset, stepOptions, batch, steps), weights: digest(step.weights.values()) };
   const folder = options.checkpoint?.folder;
   const kept = folder === undefined ? undefined : readCheckpoint(folder, run);
   let progress: Progress = kept?.progress ?? { step: 0, elapsedMs: 0, waited: 0 };
@@ -246,6 +247,12 @@ function dimsOf(model: Model, dataset: Dataset, batch: number): ReadonlyMap<stri
 
 function layoutOf(dataset: Dataset): 'NCHW' | 'NHWC' {
   return dataset.preprocessing.layout ?? 'NCHW';
+}
+
+function digest(tensors: Iterable<Tensor>): string {
+  const hash = createHash('sha256');
+  for (const t of tensors) hash.update(`${t.name} ${t.dims.join()}`).update(t.bytes?.() ?? '');
+  return hash.digest('hex').slice(0, 16);
 }
 
 /** What determines the run, for checkpoints. */
