@@ -100,7 +100,7 @@ export interface OptimizeResult {
 const DEFAULT_EFFORT: EffortPlan = {
   // Few images overfit a sequential refit: the closed form ranks as well and is ten times cheaper.
   search: { mode: 'quick', images: 0, positions: 0 },
-  final: { mode: 'reconstruct', images: 1000, positions: 64 },
+  final: { mode: 'reconstruct', images: 1000, positions: 32 },
   learnImages: 500,
   scoreImages: 1000,
   heldImages: 4000,

@@ -180,7 +180,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
 
   const vary = (a: Genome, b: Genome, rng: Rng): Genome | undefined => {
     // A new mixture now and then; it costs an analysis of the new graph.
-    if (structural.length > 0 && rng.next() < 0.1) {
+    if (structural.length > 0 && rng.next() < 0.03) {
       const fresh = mixed(drawTarget(targets, targets.high, rng), { rng, strength: 0.7 });
       if (fresh !== undefined) return fresh;
     }
