@@ -41,7 +41,8 @@ export function chooseMembers(
     kept.push(rival);
   }
   const taken = new Set([best.key, ...kept.map((m) => m.key)]);
-  const others = front.filter((m) => !taken.has(m.key));
+  // What has lost most of its score is no smaller model but a broken one.
+  const others = front.filter((m) => !taken.has(m.key) && (best.score <= 0 || m.score > 0.4 * best.score));
   return [...kept, ...spread(others, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
 }
 

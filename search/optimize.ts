@@ -1,7 +1,7 @@
 // `optimize`: from a model file, data and a budget to a folder with a front of smaller models. An async generator of reports; all that
 // is written is equal for equal seeds and counts, but for run.json. Killed at any moment, `resume` gives the same front: the
 // algorithm is replayed with the archive as a cache of measurements.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
 import { PareError } from '../src/errors.js';
@@ -14,6 +14,7 @@ import { createRng } from '../src/rng.js';
 import type { Runtime, Session } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds } from './bypasses.js';
+import { dominates } from './dominance.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { inlineEvaluator } from './evaluator.js';
@@ -232,7 +233,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const test = options.test === undefined ? undefined : await openTest(options.test, session, concurrency);
     await predictor.fit([original, ...measured]);
     mkdirSync(join(out, 'candidates'), { recursive: true });
-    const members: FrontMember[] = [];
+    const refitted: { readonly member: FrontMember; readonly objectives: readonly number[] }[] = [];
+    const sign = originalMeasured.higherIsBetter ? -1 : 1;
     for (const [i, candidate] of chosen.entries()) {
       signal?.throwIfAborted();
       const name = `${String(i + 1).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
@@ -248,20 +250,37 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
           ...(signal === undefined ? {} : { signal }),
         });
         const [predicted] = await predictor.predict([candidate]);
-        members.push({
+        const member: FrontMember = {
           ...finished,
           predicted: predicted!,
           searched: candidate.score,
           violation: violation(constraints, candidate),
           genome: candidate.genome,
-        });
-        yield { stage: 'finish', measured: i + 1, of: chosen.length, text: describeMember(members.at(-1)!, original) };
+        };
+        const { latencyMs } = candidate;
+        const objectives = [
+          sign * finished.measured.value,
+          finished.macs,
+          ...(latencyMs === undefined ? [] : [latencyMs]),
+        ];
+        refitted.push({ member, objectives });
+        yield { stage: 'finish', measured: i + 1, of: chosen.length, text: describeMember(member, original) };
       } catch (error) {
         if (!(error instanceof PareError)) throw error;
         yield { stage: 'finish', warning: `candidate ${i + 1} is left out: ${error.message}` };
       }
     }
 
+    // After the full refit some are beaten by others: those are no front.
+    const members: FrontMember[] = [];
+    for (const { member, objectives } of refitted) {
+      const rival = refitted.find((other) => dominates(other.objectives, objectives));
+      if (rival === undefined) members.push(member);
+      else {
+        rmSync(join(out, member.file), { force: true });
+        yield { stage: 'finish', text: `${member.file} is dropped: ${rival.member.file} is no larger and better` };
+      }
+    }
     const reached = members.some((m) => m.violation === 0);
     const belief = predictor.belief();
     // The first sample is the original.

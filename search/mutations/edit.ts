@@ -61,10 +61,11 @@ export function editModel(base: Model): ModelEditor {
     redirect: (from, to) => void redirected.set(from, to),
     forget: (value) => void forgotten.add(value),
     model() {
+      const named = uniqueNames(graph.nodes, replaced);
       const nodes = graph.nodes.flatMap((node, i) => [
         ...(constants.get(i) ?? []),
         ...(replaced.get(i) ?? [node]).map((n) =>
-          renameOutputs(renameInputs(changeConstant(n, changed), target), renamed),
+          renameOutputs(renameInputs(changeConstant(named(n), changed), target), renamed),
         ),
       ]);
       const made: Graph = {
@@ -82,6 +83,25 @@ export function editModel(base: Model): ModelEditor {
       };
       return { ...base, graph: withoutUnused(graph, removeDead(made)) };
     },
+  };
+}
+
+/** New nodes get names that no node that stays has: onnxruntime refuses two nodes of one name. */
+function uniqueNames(nodes: readonly Node[], replaced: ReadonlyMap<number, readonly Node[]>): (node: Node) => Node {
+  const taken = new Set(nodes.filter((_, i) => !replaced.has(i)).map((n) => n.name));
+  const names = new Map<Node, string>();
+  for (const list of replaced.values()) {
+    for (const node of list) {
+      if (node.name === '') continue;
+      let name = node.name;
+      for (let k = 1; taken.has(name); k++) name = `${node.name}_${k}`;
+      taken.add(name);
+      if (name !== node.name) names.set(node, name);
+    }
+  }
+  return (node) => {
+    const name = names.get(node);
+    return name === undefined ? node : { ...node, name };
   };
 }
 

@@ -86,7 +86,7 @@ describeShared(
       async () => {
         const reports: OptimizeReport[] = [];
         let copies = 0;
-        const { front, evaluations } = await run(settings('a'), (report) => {
+        const { front, evaluations, measured } = await run(settings('a'), (report) => {
           reports.push(report);
           // What a kill -9 leaves behind at this moment: the files, the lock of a dead process, half a line.
           if (report.stage !== 'seeds' && report.stage !== 'measured') return;
@@ -108,7 +108,9 @@ describeShared(
           expect(macs).toBeLessThanOrEqual(0.6 * whole);
           expect(JSON.parse(model.metadata.get('pare.recipe')!)).toEqual(member.genome);
         }
-        expect(front.candidates[0]!.macs).toBeGreaterThan(0.594 * whole);
+        // The budget was used: what lands within 1 % under it is handed over unless something smaller turned out better.
+        const landed = measured.map((m) => m.macs).filter((macs) => macs <= 0.6 * whole);
+        expect(Math.max(...landed)).toBeGreaterThan(0.594 * whole);
         expect(front.candidates[0]!.measured.value).toBeGreaterThan(0.8);
 
         await run(settings('b'));
