@@ -146,7 +146,13 @@ const pieces: readonly ((b: GraphBuilder, x: string) => string)[] = [
 const work: readonly ((b: GraphBuilder, x: string) => string)[] = [
   (b, x) => b.op('Neg', [x]),
   (b, x) => b.op('Slice', [x, b.ints([-1]), b.ints([-10]), b.ints([2]), b.ints([-1])]),
-  (b, x) => b.op('Pad', [b.op('Slice', [x, b.ints([1]), b.ints([6]), b.ints([2])]), b.ints([0, 0, 0, 0, 0, 0, 1, 0])]),
+  // padded with ones: onnxruntime moves padding by zeros into a pool behind it, even where that is wider than the window, and then refuses it
+  (b, x) =>
+    b.op('Pad', [
+      b.op('Slice', [x, b.ints([1]), b.ints([6]), b.ints([2])]),
+      b.ints([0, 0, 0, 0, 0, 0, 1, 0]),
+      b.floats(1),
+    ]),
   (b, x) => b.op('Reshape', [b.op('Transpose', [x], { perm: [0, 3, 1, 2] }), b.ints([0, 4, 6, 5])]),
   (b, x) => b.op('Add', [x, b.floats([0, 0, 0, 1, 0])]),
 ];
