@@ -97,7 +97,9 @@ export function onnxsimFloor(task: Task, sparsities: readonly number[]): PeerRow
   return rows.filter((r): r is PeerRow => r.macs !== undefined && r.top1 !== undefined);
 }
 
-/** The peer's best top-1 in percent among its results with at least as many MACs: a comparison in its favour. */
+/** The peer's best top-1 among its results with at least as many MACs, the nearest of them: a comparison in its favour. */
 export function peerAt(rows: readonly PeerRow[], macs: number): PeerRow | undefined {
-  return rows.filter((r) => r.tool !== 'original' && r.macs >= macs).toSorted((a, b) => a.macs - b.macs)[0];
+  const larger = rows.filter((r) => r.tool !== 'original' && r.macs >= macs);
+  const nearest = Math.min(...larger.map((r) => r.macs));
+  return larger.filter((r) => r.macs <= 1.001 * nearest).toSorted((a, b) => b.top1 - a.top1)[0];
 }
