@@ -17,7 +17,7 @@ import {
   tensorCache,
   type OpenLayer,
 } from './layers.js';
-import type { Mutation, MutationContext, Place } from './mutation.js';
+import { proposeOne, type Mutation, type MutationContext, type Place } from './mutation.js';
 import { isCount, joinLayers, layersOf } from './params.js';
 
 const GROUP_CONV = 'group-conv';
@@ -45,10 +45,7 @@ export function groupConv(): Mutation {
     name: GROUP_CONV,
     summary: 'splits a dense convolution into groups of channels',
     law: 'approximate',
-    propose(context: MutationContext, rng: Rng): Json | undefined {
-      const all = places(context);
-      return all.length === 0 ? undefined : rng.pick(all).params;
-    },
+    propose: (context: MutationContext, rng: Rng): Json | undefined => proposeOne(places(context), rng),
     places,
     join: joinLayers,
     apply(params: Json, context: MutationContext): Model {

@@ -51,3 +51,8 @@ export interface Mutation {
   /** Deterministic; throws PareError when the parameters do not fit the graph. Weights are inherited; MACs never rise. */
   apply(params: Json, context: MutationContext): Model;
 }
+
+/** The proposal of a mutation that lists its places: the parameters of one of them, or undefined when there is none. */
+export function proposeOne(places: readonly Place[], rng: Rng): Json | undefined {
+  return places.length === 0 ? undefined : rng.pick(places).params;
+}

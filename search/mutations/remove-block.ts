@@ -9,7 +9,7 @@ import type { Analysis } from '../../src/analysis/analyse.js';
 import type { Rng } from '../../src/rng.js';
 import type { Json } from '../genome.js';
 import { editModel } from './edit.js';
-import type { Mutation, MutationContext, Place } from './mutation.js';
+import { proposeOne, type Mutation, type MutationContext, type Place } from './mutation.js';
 import { recordOf } from './params.js';
 
 const REMOVE_BLOCK = 'remove-block';
@@ -25,10 +25,7 @@ export function removeBlock(): Mutation {
     name: REMOVE_BLOCK,
     summary: 'bypasses a residual branch, or a chain of layers that keeps the dims',
     law: 'approximate',
-    propose(context: MutationContext, rng: Rng): Json | undefined {
-      const all = findBypasses(context);
-      return all.length === 0 ? undefined : rng.pick(all).params;
-    },
+    propose: (context: MutationContext, rng: Rng): Json | undefined => proposeOne(findBypasses(context), rng),
     places: findBypasses,
     join: (params) => ({ blocks: params.flatMap((p) => blocksOf(p)).map(({ from, to }) => ({ from, to })) }),
     apply(params: Json, context: MutationContext): Model {

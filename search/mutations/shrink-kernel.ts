@@ -19,7 +19,7 @@ import {
   tensorCache,
   type OpenLayer,
 } from './layers.js';
-import type { Mutation, MutationContext, Place } from './mutation.js';
+import { proposeOne, type Mutation, type MutationContext, type Place } from './mutation.js';
 import { isCount, joinLayers, layersOf } from './params.js';
 
 const SHRINK_KERNEL = 'shrink-kernel';
@@ -48,10 +48,7 @@ export function shrinkKernel(): Mutation {
     name: SHRINK_KERNEL,
     summary: 'gives a convolution a smaller kernel around the same centre',
     law: 'approximate',
-    propose(context: MutationContext, rng: Rng): Json | undefined {
-      const all = places(context);
-      return all.length === 0 ? undefined : rng.pick(all).params;
-    },
+    propose: (context: MutationContext, rng: Rng): Json | undefined => proposeOne(places(context), rng),
     places,
     join: joinLayers,
     apply(params: Json, context: MutationContext): Model {

@@ -8,7 +8,7 @@ import { smallValue } from '../../src/analysis/small-values.js';
 import type { Rng } from '../../src/rng.js';
 import type { Json } from '../genome.js';
 import { editModel, type ModelEditor } from './edit.js';
-import type { Mutation, MutationContext, Place } from './mutation.js';
+import { proposeOne, type Mutation, type MutationContext, type Place } from './mutation.js';
 import { recordOf } from './params.js';
 
 const SWAP_ACTIVATION = 'swap-activation';
@@ -32,10 +32,7 @@ export function swapActivation(): Mutation {
     name: SWAP_ACTIVATION,
     summary: 'replaces a slow activation by a cheap one of nearly the same course',
     law: 'approximate',
-    propose(context: MutationContext, rng: Rng): Json | undefined {
-      const all = places(context);
-      return all.length === 0 ? undefined : rng.pick(all).params;
-    },
+    propose: (context: MutationContext, rng: Rng): Json | undefined => proposeOne(places(context), rng),
     places,
     join: (params) => ({ values: params.flatMap((p) => valuesOf(p)).map(({ value, to }) => ({ value, to })) }),
     apply(params: Json, context: MutationContext): Model {
