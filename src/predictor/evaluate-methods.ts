@@ -1,0 +1,12 @@
+// The list of methods that `pare predictor evaluate --method NAME` knows: one line each.
+import type { Method } from './evaluate.js';
+import { flopsMethod } from './flops-method.js';
+
+export interface MethodOptions {
+  /** `--predictor FILE`, for methods that start from a pretrained predictor; absent: the shipped one. */
+  readonly predictor?: string;
+}
+
+export const METHODS: ReadonlyMap<string, (options: MethodOptions) => Promise<Method>> = new Map([
+  ['flops', async () => flopsMethod],
+]);
