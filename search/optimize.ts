@@ -1,30 +1,24 @@
 // `optimize`: from a model file, data and a budget to a folder with a front of smaller models. An async generator of reports; all that
 // is written is equal for equal seeds and counts, but for run.json. Killed at any moment, `resume` gives the same front: the
 // algorithm is replayed with the archive as a cache of measurements.
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { openDataset, type Dataset } from '../src/data/dataset.js';
-import { PareError } from '../src/errors.js';
-import { evaluate, recordOutputs } from '../src/measure/evaluate.js';
 import { measureLatency } from '../src/measure/latency.js';
 import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
-import { createEnsemble, type Belief } from '../src/predictor/ensemble.js';
+import { createEnsemble } from '../src/predictor/ensemble.js';
 import { createRng } from '../src/rng.js';
-import type { Runtime, Session } from '../src/runtime/runtime.js';
+import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds } from './bypasses.js';
-import { dominates } from './dominance.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { inlineEvaluator } from './evaluator.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
-import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
-import type { Candidate, Fitness } from './fitness.js';
+import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
-import type { Replayer } from './replay.js';
-import { chooseMembers } from './members.js';
-import { createVariation, type Targets } from './variation.js';
+import { reachable, targetsOf, unreachableNote } from './targets.js';
+import { createVariation } from './variation.js';
 import { openWorkshop, type EffortPlan } from './workshop.js';
 
 export interface OptimizeOptions {
@@ -64,27 +58,6 @@ export interface OptimizeReport {
   readonly generation?: number;
   readonly scored?: number;
   readonly hypervolume?: number;
-}
-
-/** front.json. */
-export interface FrontFile {
-  readonly model: string;
-  readonly metric: string;
-  readonly constraints: Constraints;
-  /** False: no candidate holds the constraints, these come closest; `note` says why. */
-  readonly reached: boolean;
-  readonly note?: string;
-  readonly original: {
-    readonly macs: number;
-    readonly params: number;
-    readonly memoryBytes: number;
-    readonly measured: Figure;
-    readonly test?: Figure;
-  };
-  readonly belief?: Belief;
-  /** What the predictor says of each measured candidate when that one is left out; in the order of archive.jsonl. */
-  readonly leaveOneOut?: readonly number[];
-  readonly candidates: readonly FrontMember[];
 }
 
 export interface OptimizeResult {
@@ -141,8 +114,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     ...(signal === undefined ? {} : { signal }),
   });
   try {
-    const { session, dataset, reference, evaluation, heldIndices, context, replayer, fitness, learntMs } = workshop;
-    const concurrency = runtime.concurrency;
+    const { dataset, reference, evaluation, context, replayer, fitness, learntMs } = workshop;
     const volatile = openVolatile(join(out, 'run.json'), {
       model: resolve(options.model),
       data: resolve(options.data),
@@ -225,89 +197,27 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       log.close();
     }
 
-    // The front: the most accurate one filled up to the budget, the others where the front bends.
-    yield { stage: 'finish', text: `${measured.length} candidates measured; the front is refitted on more samples` };
-    const chosen = chooseMembers(measured, constraints, plan.members, variation, fitness);
-    const held = await recordOutputs(session, dataset, { indices: heldIndices, concurrency });
-    const originalMeasured = await evaluate(session, dataset, { indices: heldIndices, concurrency, reference: held });
-    const test = options.test === undefined ? undefined : await openTest(options.test, session, concurrency);
-    await predictor.fit([original, ...measured]);
-    mkdirSync(join(out, 'candidates'), { recursive: true });
-    const refitted: { readonly member: FrontMember; readonly objectives: readonly number[] }[] = [];
-    const sign = originalMeasured.higherIsBetter ? -1 : 1;
-    for (const [i, candidate] of chosen.entries()) {
-      signal?.throwIfAborted();
-      const name = `${String(i + 1).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
-      try {
-        const finished = await finish(candidate, name, {
-          out,
-          table,
-          context,
-          effort: plan.final,
-          held,
-          recipe: { sourceSha256, version: options.version },
-          ...(test === undefined ? {} : { test }),
-          ...(signal === undefined ? {} : { signal }),
-        });
-        const [predicted] = await predictor.predict([candidate]);
-        const member: FrontMember = {
-          ...finished,
-          predicted: predicted!,
-          searched: candidate.score,
-          violation: violation(constraints, candidate),
-          genome: candidate.genome,
-        };
-        const { latencyMs } = candidate;
-        const objectives = [
-          sign * finished.measured.value,
-          finished.macs,
-          ...(latencyMs === undefined ? [] : [latencyMs]),
-        ];
-        refitted.push({ member, objectives });
-        yield { stage: 'finish', measured: i + 1, of: chosen.length, text: describeMember(member, original) };
-      } catch (error) {
-        if (!(error instanceof PareError)) throw error;
-        yield { stage: 'finish', warning: `candidate ${i + 1} is left out: ${error.message}` };
-      }
-    }
-
-    // After the full refit some are beaten by others: those are no front.
-    const members: FrontMember[] = [];
-    for (const { member, objectives } of refitted) {
-      const rival = refitted.find((other) => dominates(other.objectives, objectives));
-      if (rival === undefined) members.push(member);
-      else {
-        rmSync(join(out, member.file), { force: true });
-        yield { stage: 'finish', text: `${member.file} is dropped: ${rival.member.file} is no larger and better` };
-      }
-    }
-    const reached = members.some((m) => m.violation === 0);
-    const belief = predictor.belief();
-    // The first sample is the original.
-    const leaveOneOut = predictor.leaveOneOut()?.slice(1);
-    const front: FrontFile = {
+    const front = yield* handOver({
+      workshop,
+      original,
+      measured,
+      predictor,
+      constraints,
+      variation,
+      plan,
+      table,
+      out,
       model: basename(options.model),
-      metric: originalMeasured.metric,
-      constraints: withoutVolatile(constraints),
-      reached,
-      ...(reached ? {} : { note: note ?? 'no measured candidate holds all constraints; these come closest' }),
-      original: {
-        macs: original.macs,
-        params: original.params,
-        memoryBytes: original.memoryBytes,
-        measured: figureOf(originalMeasured),
-        ...(test === undefined ? {} : { test: figureOf(test.original) }),
-      },
-      ...(belief === undefined ? {} : { belief }),
-      ...(leaveOneOut === undefined ? {} : { leaveOneOut }),
-      candidates: members,
-    };
-    writeJson(join(out, 'front.json'), front);
+      recipe: { sourceSha256, version: options.version },
+      ...(options.test === undefined ? {} : { test: options.test }),
+      ...(note === undefined ? {} : { note }),
+      ...(signal === undefined ? {} : { signal }),
+    });
     writeJson(join(out, 'config.json'), { ...config, evaluations: measured.length });
     const { fileLatencies } = volatile;
     const files: readonly [string, string][] = [
       ['original', options.model],
-      ...members.map(({ file }): [string, string] => [file, join(out, file)]),
+      ...front.candidates.map(({ file }): [string, string] => [file, join(out, file)]),
     ];
     fileLatencies.clear();
     const batch = dataset.fixedBatch ?? 1;
@@ -329,49 +239,6 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   } finally {
     await workshop.close();
   }
-}
-
-// --- targets -------------------------------------------------------------------------------------------------------------
-
-function targetsOf(constraints: Constraints, original: Candidate): Targets {
-  const limits = {
-    ...(constraints.macs === undefined ? {} : { macs: constraints.macs }),
-    ...(constraints.params === undefined ? {} : { params: constraints.params }),
-  };
-  const price = priceOf(constraints);
-  if (price === 'params') {
-    const high = Math.min(1, constraints.params! / original.params);
-    return { kind: 'params', low: 0.6 * high, high, ...limits };
-  }
-  const high = constraints.macs === undefined ? 0.97 : Math.min(1, constraints.macs / original.macs);
-  return { kind: 'macs', low: constraints.macs === undefined ? 0.15 : 0.6 * high, high, ...limits };
-}
-
-/** Where the budget is out of reach, the search stays just above what can be reached. */
-function reachable(fitness: Fitness, replayer: Replayer, targets: Targets): Targets {
-  const { least } = createVariation(fitness, replayer, targets);
-  const high = Math.max(targets.high, Math.min(1, least * 1.02));
-  return { ...targets, high, low: Math.min(high, Math.max(targets.low, least)) };
-}
-
-function unreachableNote(targets: Targets, least: number): string | undefined {
-  if (least <= targets.high) return undefined;
-  const percent = (x: number): string => `${(100 * x).toFixed(1)} %`;
-  return `the budget of ${percent(targets.high)} ${targets.kind === 'macs' ? 'MACs' : 'parameters'} is out of reach: with every group at its narrowest ${percent(least)} remain; the search goes for the best it can reach`;
-}
-
-async function openTest(
-  path: string,
-  session: Session,
-  concurrency: number,
-): Promise<{
-  dataset: Dataset;
-  reference: Awaited<ReturnType<typeof recordOutputs>>;
-  original: Awaited<ReturnType<typeof evaluate>>;
-}> {
-  const dataset = openDataset(path, session.inputs);
-  const reference = await recordOutputs(session, dataset, { concurrency });
-  return { dataset, reference, original: await evaluate(session, dataset, { reference, concurrency }) };
 }
 
 // --- words -----------------------------------------------------------------------------------------------------------------
@@ -401,14 +268,4 @@ function describe(
       ? {}
       : { best: { score: best.score, share: (best[price] ?? best.macs) / (original[price] ?? original.macs) } }),
   };
-}
-
-function describeMember(m: FrontMember, original: Candidate): string {
-  return `${m.file}: ${((100 * m.macs) / original.macs).toFixed(1)} % MACs, ${m.measured.metric} ${m.measured.value.toFixed(4)}`;
-}
-
-/** Limits on latency were given or derived in milliseconds of this machine; as a wish they stand in config.json. */
-function withoutVolatile(constraints: Constraints): Constraints {
-  const { latencyMs: _volatile, ...rest } = constraints;
-  return rest;
 }

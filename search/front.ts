@@ -1,0 +1,181 @@
+// The last stage of a run: the measured candidates that are handed over are refitted, verified and written one by one, what others
+// beat is dropped, and front.json says what is left.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { openDataset, type Dataset } from '../src/data/dataset.js';
+import { PareError } from '../src/errors.js';
+import { evaluate, recordOutputs, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
+import type { OpTable } from '../src/ops/op.js';
+import type { Belief, EnsemblePredictor } from '../src/predictor/ensemble.js';
+import type { Session } from '../src/runtime/runtime.js';
+import { writeJson } from './archive.js';
+import { violation, type Constraints } from './constraints.js';
+import { dominates } from './dominance.js';
+import type { Measured } from './explore.js';
+import type { Candidate } from './fitness.js';
+import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
+import { chooseMembers } from './members.js';
+import type { Variation } from './variation.js';
+import type { EffortPlan, Workshop } from './workshop.js';
+
+/** front.json. */
+export interface FrontFile {
+  readonly model: string;
+  readonly metric: string;
+  readonly constraints: Constraints;
+  /** False: no candidate holds the constraints, these come closest; `note` says why. */
+  readonly reached: boolean;
+  readonly note?: string;
+  readonly original: {
+    readonly macs: number;
+    readonly params: number;
+    readonly memoryBytes: number;
+    readonly measured: Figure;
+    readonly test?: Figure;
+  };
+  readonly belief?: Belief;
+  /** What the predictor says of each measured candidate when that one is left out; in the order of archive.jsonl. */
+  readonly leaveOneOut?: readonly number[];
+  readonly candidates: readonly FrontMember[];
+}
+
+export interface FrontOptions {
+  readonly workshop: Workshop;
+  /** The uncut network, with its latency where that counts. */
+  readonly original: Measured;
+  readonly measured: readonly Measured[];
+  readonly predictor: EnsemblePredictor;
+  readonly constraints: Constraints;
+  readonly variation: Variation;
+  readonly plan: EffortPlan;
+  readonly table: OpTable;
+  /** The run's folder. */
+  readonly out: string;
+  /** Of the original's file, for front.json. */
+  readonly model: string;
+  readonly recipe: { readonly sourceSha256: string; readonly version: string };
+  /** Data that the front is measured on and never chosen by. */
+  readonly test?: string;
+  /** Why the budget is out of reach, where it is. */
+  readonly note?: string;
+  readonly signal?: AbortSignal;
+}
+
+export interface FrontReport {
+  readonly stage: 'finish';
+  readonly text?: string;
+  readonly warning?: string;
+  readonly measured?: number;
+  readonly of?: number;
+}
+
+interface Refitted {
+  readonly member: FrontMember;
+  readonly objectives: readonly number[];
+}
+
+export async function* handOver(options: FrontOptions): AsyncGenerator<FrontReport, FrontFile, void> {
+  const { workshop, original, measured, predictor, constraints, plan, table, out, note, signal } = options;
+  const { session, dataset, heldIndices, context } = workshop;
+  const { concurrency } = context.runtime;
+  yield { stage: 'finish', text: `${measured.length} candidates measured; the front is refitted on more samples` };
+  const chosen = chooseMembers(measured, constraints, plan.members, options.variation, workshop.fitness);
+  const held = await recordOutputs(session, dataset, { indices: heldIndices, concurrency });
+  const originalMeasured = await evaluate(session, dataset, { indices: heldIndices, concurrency, reference: held });
+  const test = options.test === undefined ? undefined : await openTest(options.test, session, concurrency);
+  await predictor.fit([original, ...measured]);
+  mkdirSync(join(out, 'candidates'), { recursive: true });
+  const refitted: Refitted[] = [];
+  const sign = originalMeasured.higherIsBetter ? -1 : 1;
+  for (const [i, candidate] of chosen.entries()) {
+    signal?.throwIfAborted();
+    const name = `${String(i + 1).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
+    try {
+      const finished = await finish(candidate, name, {
+        out,
+        table,
+        context,
+        effort: plan.final,
+        held,
+        recipe: options.recipe,
+        ...(test === undefined ? {} : { test }),
+        ...(signal === undefined ? {} : { signal }),
+      });
+      const [predicted] = await predictor.predict([candidate]);
+      const member: FrontMember = {
+        ...finished,
+        predicted: predicted!,
+        searched: candidate.score,
+        violation: violation(constraints, candidate),
+        genome: candidate.genome,
+      };
+      const { latencyMs } = candidate;
+      const objectives = [
+        sign * finished.measured.value,
+        finished.macs,
+        ...(latencyMs === undefined ? [] : [latencyMs]),
+      ];
+      refitted.push({ member, objectives });
+      yield { stage: 'finish', measured: i + 1, of: chosen.length, text: describeMember(member, original) };
+    } catch (error) {
+      if (!(error instanceof PareError)) throw error;
+      yield { stage: 'finish', warning: `candidate ${i + 1} is left out: ${error.message}` };
+    }
+  }
+
+  // After the full refit some are beaten by others: those are no front.
+  const members: FrontMember[] = [];
+  for (const { member, objectives } of refitted) {
+    const rival = refitted.find((other) => dominates(other.objectives, objectives));
+    if (rival === undefined) members.push(member);
+    else {
+      rmSync(join(out, member.file), { force: true });
+      yield { stage: 'finish', text: `${member.file} is dropped: ${rival.member.file} is no larger and better` };
+    }
+  }
+  const reached = members.some((m) => m.violation === 0);
+  const belief = predictor.belief();
+  // The first sample is the original.
+  const leaveOneOut = predictor.leaveOneOut()?.slice(1);
+  const front: FrontFile = {
+    model: options.model,
+    metric: originalMeasured.metric,
+    constraints: withoutVolatile(constraints),
+    reached,
+    ...(reached ? {} : { note: note ?? 'no measured candidate holds all constraints; these come closest' }),
+    original: {
+      macs: original.macs,
+      params: original.params,
+      memoryBytes: original.memoryBytes,
+      measured: figureOf(originalMeasured),
+      ...(test === undefined ? {} : { test: figureOf(test.original) }),
+    },
+    ...(belief === undefined ? {} : { belief }),
+    ...(leaveOneOut === undefined ? {} : { leaveOneOut }),
+    candidates: members,
+  };
+  writeJson(join(out, 'front.json'), front);
+  return front;
+}
+
+interface Test {
+  readonly dataset: Dataset;
+  readonly reference: RecordedOutputs;
+  readonly original: Evaluation;
+}
+
+async function openTest(path: string, session: Session, concurrency: number): Promise<Test> {
+  const dataset = openDataset(path, session.inputs);
+  const reference = await recordOutputs(session, dataset, { concurrency });
+  return { dataset, reference, original: await evaluate(session, dataset, { reference, concurrency }) };
+}
+
+function describeMember(m: FrontMember, original: Candidate): string {
+  return `${m.file}: ${((100 * m.macs) / original.macs).toFixed(1)} % MACs, ${m.measured.metric} ${m.measured.value.toFixed(4)}`;
+}
+
+/** Limits on latency were given or derived in milliseconds of this machine; as a wish they stand in config.json. */
+function withoutVolatile(constraints: Constraints): Constraints {
+  const { latencyMs: _volatile, ...rest } = constraints;
+  return rest;
+}
