@@ -60,7 +60,13 @@ function fit(samples: readonly Sample[], rng: Rng): Fitted {
   const scale = lossScale(targets);
   const logs = targets.map((score) => scale.log(score));
   const ridge = fitBayesianRidge(rows, logs);
-  const forest = fitForest(rows, logs, { trees: 60, leaf: samples.length < 12 ? 1 : 2, rng });
+  const forest = fitForest(rows, logs, {
+    trees: 60,
+    leaf: samples.length < 12 ? 1 : 2,
+    columns: 0.5,
+    randomThresholds: true,
+    rng,
+  });
   const line = fitBayesianRidge(rows, targets);
   const members: Member[] = [
     {
