@@ -1,15 +1,17 @@
 // The search itself, over anything that can be assessed cheaply and measured dearly: measure some seeds, then again and again fit the
 // predictor, let NSGA-II look for the front that it foretells, and measure those that promise most hypervolume.
-import { fitBayesianRidge } from '../src/predictor/bayesian-ridge.js';
 import type { Predictor, Prediction } from '../src/predictor/predictor.js';
 import type { Rng } from '../src/rng.js';
 import { chooseByGain, type Hopeful } from './acquisition.js';
+import { chooseBlindly } from './blind.js';
 import { priceOf, violation, type Constraints } from './constraints.js';
 import { sortNondominated, type Scored } from './dominance.js';
 import type { Candidate } from './fitness.js';
 import { genomeKey, type Genome } from './genome.js';
 import { hypervolume } from './hypervolume.js';
+import { latencyModel } from './latency-model.js';
 import { nsga2, type Individual } from './nsga2.js';
+import { trust, type Confidence } from './trust.js';
 
 /** What a measurement at low fidelity gave. */
 export interface Evaluation {
@@ -32,7 +34,12 @@ export interface ExploreOptions {
   vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
   /** Results in the order of the candidates; `predictions` is what was foretold of them, when anything was. */
   measure(candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<readonly Evaluation[]>;
-  readonly predictor: Predictor;
+  /** Absent: nothing is foretold, and the next to measure are chosen by `blindly`. */
+  readonly predictor?: Predictor;
+  /** Asked in its place while its ranking of what was measured last is no better than chance. */
+  readonly fallback?: Predictor;
+  /** Without a predictor ("diverse"). */
+  readonly blindly?: 'diverse' | 'random';
   readonly constraints: Constraints;
   readonly rng: Rng;
   readonly evaluations: number;
@@ -47,16 +54,20 @@ export interface ExploreOptions {
 }
 
 export interface ExploreReport {
-  readonly stage: 'seeds' | 'generation' | 'measured';
+  readonly stage: 'seeds' | 'learnt' | 'generation' | 'measured';
   readonly measured: readonly Measured[];
   /** Of the measured candidates that hold the constraints. */
   readonly hypervolume: number;
   readonly generation: number;
   readonly scored: number;
+  /** What the predictor believes after it learnt last, and how sure it is. */
+  readonly confidence?: Confidence;
 }
 
 export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreReport, readonly Measured[], void> {
-  const { base, constraints, rng, predictor } = options;
+  const { base, constraints, rng } = options;
+  const trusted = options.predictor === undefined ? undefined : trust(options.predictor, options.fallback);
+  let confidence: Confidence | undefined;
   const batch = options.batch ?? 4;
   const price = priceOf(constraints);
   const measured: Measured[] = [];
@@ -70,6 +81,7 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
     hypervolume: measuredVolume(options, measured),
     generation,
     scored,
+    ...(confidence === undefined ? {} : { confidence }),
   });
 
   const measure = async (candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<void> => {
@@ -95,14 +107,34 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
 
   let parents: readonly Genome[] = options.seeds;
   for (let round = 1; measured.length < options.evaluations && !(options.stop?.() ?? false); round++) {
-    await predictor.fit([base, ...measured]);
-    const latency = latencyModel(options, measured);
+    const latency = latencyModel(base, measured);
     const stream = rng.fork(`round/${round}`);
+    const count = Math.min(batch, options.evaluations - measured.length);
+    if (trusted === undefined) {
+      const blind = chooseBlindly({
+        choose: options.blindly ?? 'diverse',
+        count,
+        seeds: options.seeds,
+        measured: measured.map((m) => ({ candidate: m, scored: scoredOf(m, options) })),
+        seen,
+        assess: (genome) => options.assess(genome),
+        vary: (a, b, r) => options.vary(a, b, r),
+        feasible: (c) => violation(constraints, { ...costsOf(c), latencyMs: latency(c) * 0.97, score: Infinity }) === 0,
+        rng: stream,
+      });
+      scored += blind.scored;
+      if (blind.chosen.length === 0) return measured;
+      await measure(blind.chosen);
+      yield report('measured');
+      continue;
+    }
+    confidence = await trusted.learn([base, ...measured]);
+    yield report('learnt');
     const known = new Map<string, { candidate: Candidate; prediction: Prediction }>();
 
     const score = async (genomes: readonly Genome[]): Promise<Scored[]> => {
       const candidates = genomes.map((g) => options.assess(g));
-      const predictions = await predictor.predict(candidates);
+      const predictions = await trusted.predict(candidates);
       scored += candidates.length;
       return candidates.map((candidate, i) => {
         const prediction = predictions[i]!;
@@ -151,29 +183,33 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
         known: [{ ...costsOf(candidate), latencyMs: latency(candidate) }[price]],
       })),
       {
-        count: Math.min(batch, options.evaluations - measured.length),
+        count,
         measured: measured.filter((m) => violation(constraints, m) === 0).map((m) => pointOf(m, options)),
         reference: referenceOf(options, measured),
         rng: stream.fork('gain'),
       },
     );
-    await measure(
-      chosen.map((i) => open[i]!.candidate),
-      chosen.map((i) => open[i]!.prediction),
+    const next = chosen.map((i) => open[i]!.candidate);
+    // Also while another one is asked: so it can find its way back.
+    const foretold = await trusted.foretell(next);
+    await measure(next, foretold);
+    trusted.judge(
+      foretold,
+      measured.slice(-next.length).map((m) => m.score),
     );
     yield report('measured');
   }
-  await predictor.fit([base, ...measured]);
+  if (trusted !== undefined) {
+    confidence = await trusted.learn([base, ...measured]);
+    yield report('learnt');
+  }
   return measured;
 }
 
 /** Those of the first front that hold the constraints, by price; the least violating one when none does. */
 export function measuredFront(constraints: Constraints, measured: readonly Measured[]): Measured[] {
   const price = priceOf(constraints);
-  const scored = measured.map((m): Scored => ({
-    objectives: [-m.score, m[price] ?? m.macs],
-    violation: violation(constraints, m),
-  }));
+  const scored = measured.map((m) => scoredOf(m, { constraints }));
   const front = (sortNondominated(scored)[0] ?? []).map((i) => measured[i]!);
   return front.toSorted((a, b) => (b[price] ?? b.macs) - (a[price] ?? a.macs) || (a.key < b.key ? -1 : 1));
 }
@@ -200,8 +236,12 @@ function costsOf({ macs, params, memoryBytes }: Candidate): { macs: number; para
   return { macs, params, memoryBytes };
 }
 
-function pointOf(m: Measured, { constraints }: ExploreOptions): number[] {
+function pointOf(m: Measured, { constraints }: Pick<ExploreOptions, 'constraints'>): number[] {
   return [-m.score, m[priceOf(constraints)] ?? m.macs];
+}
+
+function scoredOf(m: Measured, { constraints }: Pick<ExploreOptions, 'constraints'>): Scored {
+  return { objectives: pointOf(m, { constraints }), violation: violation(constraints, m) };
 }
 
 /**
@@ -227,26 +267,6 @@ function measuredVolume(options: ExploreOptions, measured: readonly Measured[]):
     points.map((p) => [p[0]! / Math.abs(base.score || 1), p[1]! / price]),
     [0, 1],
   );
-}
-
-/** Latency of a candidate from those measured so far: log-linear in its MACs, by stage; proportional to MACs before that. */
-function latencyModel(options: ExploreOptions, measured: readonly Measured[]): (c: Candidate) => number {
-  const { base } = options;
-  const samples = [base, ...measured].filter((m) => m.latencyMs !== undefined);
-  const row = (c: Candidate): number[] => {
-    const own = [Math.log(c.macs / base.macs + 1e-9)];
-    for (const [name, value] of c.signals) if (name.startsWith('macs:stage/')) own.push(value);
-    return own;
-  };
-  if (samples.length < 3) {
-    const whole = base.latencyMs ?? 1;
-    return (c) => (whole * c.macs) / base.macs;
-  }
-  const fitted = fitBayesianRidge(
-    samples.map(row),
-    samples.map((m) => Math.log(m.latencyMs!)),
-  );
-  return (c) => Math.exp(fitted.predict(row(c)).mean);
 }
 
 function unique(candidates: readonly Candidate[]): Candidate[] {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { PareError } from '../src/errors.js';
+import { DEFAULT_FITNESS } from '../src/predictor/fitness-methods.js';
 import { parseRecord, placesOf, type ArchiveRecord, type Places } from './archive.js';
 import type { EffortPlan } from './workshop.js';
 
@@ -29,6 +30,10 @@ const configFile = z.object({
     members: z.number(),
   }) satisfies z.ZodType<EffortPlan>,
   mutations: z.array(z.string()),
+  /** Runs before there was a choice had this one. */
+  fitness: z.string().default(DEFAULT_FITNESS),
+  /** SHA-256 of what the predictor started from. */
+  predictor: z.string().optional(),
   evaluations: z.number().nullable(),
 });
 

@@ -6,7 +6,7 @@ import { openDataset, type Dataset } from '../src/data/dataset.js';
 import { PareError } from '../src/errors.js';
 import { evaluate, recordOutputs, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import type { OpTable } from '../src/ops/op.js';
-import type { Belief, EnsemblePredictor } from '../src/predictor/ensemble.js';
+import type { Belief, Predictor } from '../src/predictor/predictor.js';
 import type { Session } from '../src/runtime/runtime.js';
 import { writeJson } from './archive.js';
 import { violation, type Constraints } from './constraints.js';
@@ -15,6 +15,7 @@ import type { Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
 import { chooseMembers } from './members.js';
+import { beliefOf } from './trust.js';
 import type { Variation } from './variation.js';
 import type { EffortPlan, Workshop } from './workshop.js';
 
@@ -44,7 +45,7 @@ export interface FrontOptions {
   /** The uncut network, with its latency where that counts. */
   readonly original: Measured;
   readonly measured: readonly Measured[];
-  readonly predictor: EnsemblePredictor;
+  readonly predictor: Predictor;
   readonly constraints: Constraints;
   readonly variation: Variation;
   readonly plan: EffortPlan;
@@ -134,9 +135,9 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     }
   }
   const reached = members.some((m) => m.violation === 0);
-  const belief = predictor.belief();
+  const belief = beliefOf(predictor, [original, ...measured]);
   // The first sample is the original.
-  const leaveOneOut = predictor.leaveOneOut()?.slice(1);
+  const leaveOneOut = predictor.leaveOneOut?.()?.slice(1);
   const front: FrontFile = {
     model: options.model,
     metric: originalMeasured.metric,

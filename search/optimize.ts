@@ -7,6 +7,8 @@ import { measureLatency } from '../src/measure/latency.js';
 import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createEnsemble } from '../src/predictor/ensemble.js';
+import { DEFAULT_FITNESS, fitnessMethod, openPredictor, type FitnessMethod } from '../src/predictor/fitness-methods.js';
+import { createRankAggregation } from '../src/predictor/rank-aggregation.js';
 import { createRng } from '../src/rng.js';
 import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
@@ -19,6 +21,7 @@ import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
+import type { Confidence } from './trust.js';
 import { openWorkshop, type EffortPlan } from './workshop.js';
 
 export interface OptimizeOptions {
@@ -43,11 +46,15 @@ export interface OptimizeOptions {
   readonly version: string;
   readonly mutations?: readonly Mutation[];
   readonly effort?: Partial<EffortPlan>;
+  /** How candidates are judged before they are measured ("signals"). */
+  readonly fitness?: FitnessMethod;
+  /** Where that method starts from, for those that take a file. */
+  readonly predictor?: string;
   readonly signal?: AbortSignal;
 }
 
 export interface OptimizeReport {
-  readonly stage: 'read' | 'data' | 'learn' | 'seeds' | 'generation' | 'measured' | 'finish' | 'written';
+  readonly stage: 'read' | 'data' | 'learn' | 'seeds' | 'learnt' | 'generation' | 'measured' | 'finish' | 'written';
   readonly text?: string;
   readonly warning?: string;
   readonly measured?: number;
@@ -97,6 +104,11 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   const rng = createRng(seed);
   const plan: EffortPlan = { ...DEFAULT_EFFORT, ...options.effort };
 
+  const method = options.fitness ?? fitnessMethod(DEFAULT_FITNESS);
+  const predictor = await openPredictor(method, {
+    rng: rng.fork('predictor'),
+    ...(options.predictor === undefined ? {} : { file: options.predictor }),
+  });
   const sourceSha256 = await sha256OfFile(options.model);
   const wantsLatency = options.wishes.latency !== undefined;
   const roundTo = options.roundTo ?? (wantsLatency ? 8 : 1);
@@ -141,6 +153,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       seed,
       effort: plan,
       mutations: replayer.options.mutations.map((m) => m.name),
+      fitness: method.name,
+      ...(options.predictor === undefined ? {} : { predictor: await sha256OfFile(options.predictor) }),
     };
     checkSameRun(join(out, 'config.json'), config);
     const limit = options.evaluations ?? (options.timeMs === undefined ? 24 : 400);
@@ -154,7 +168,6 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     });
     const log = openJsonLog(join(out, 'archive.jsonl'), parseRecord);
     const archive = archiveOf(log, volatile, inline, plan.search, signal);
-    const predictor = createEnsemble(rng.fork('predictor'));
     const measured: Measured[] = [];
     const beforeSearch = performance.now();
     const bypasses = wantsLatency
@@ -173,7 +186,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       assess: workshop.assess,
       vary: (a, b, stream) => variation.vary(a, b, stream),
       measure: (candidates, predictions) => archive.measure(candidates, predictions),
-      predictor,
+      ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
+      ...('choose' in method ? { blindly: method.choose } : {}),
       constraints,
       rng: rng.fork('search'),
       evaluations: limit,
@@ -191,7 +205,9 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       for await (const report of search) {
         measured.splice(0, measured.length, ...report.measured);
         volatile.touch(performance.now() - started);
-        yield describe(report, limit, constraints, original, evaluation.metric);
+        const words = report.stage === 'learnt' ? confidenceText(report.confidence, evaluation.metric) : undefined;
+        if (words !== undefined) yield { stage: 'learnt', text: words };
+        else if (report.stage !== 'learnt') yield describe(report, limit, constraints, original, evaluation.metric);
       }
     } finally {
       log.close();
@@ -201,7 +217,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       workshop,
       original,
       measured,
-      predictor,
+      // What nobody foretold while searching is foretold for the report.
+      predictor: predictor ?? createEnsemble(rng.fork('predictor')),
       constraints,
       variation,
       plan,
@@ -242,6 +259,25 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
 }
 
 // --- words -----------------------------------------------------------------------------------------------------------------
+
+function confidenceText(confidence: Confidence | undefined, metric: string): string | undefined {
+  if (confidence === undefined) return undefined;
+  const { predictor, belief, foretold, foretoldSpearman, fellBack } = confidence;
+  const parts = [
+    ...(belief === undefined
+      ? []
+      : [
+          `left-out rank correlation ${belief.spearman.toFixed(2)}, mean error ${belief.meanAbsoluteError.toPrecision(2)} ${metric}, ${belief.samples} networks`,
+        ]),
+    ...(foretoldSpearman === undefined
+      ? []
+      : [`of the last ${foretold} that were foretold, then measured: ${foretoldSpearman.toFixed(2)}`]),
+  ];
+  const sure = parts.length === 0 ? 'nothing known of it yet' : parts.join('; ');
+  return fellBack
+    ? `the predictor ranks no better than chance (${sure}): "${predictor}" is asked until it does`
+    : `predictor "${predictor}": ${sure}`;
+}
 
 function describe(
   report: ExploreReport,

@@ -68,8 +68,16 @@ export {
 } from './recovery/recover.js';
 
 // Predictors of a candidate's score.
-export { createEnsemble, type Belief, type EnsemblePredictor } from './predictor/ensemble.js';
-export type { Prediction, Predictor, PredictorInput, Sample } from './predictor/predictor.js';
+export { createEnsemble } from './predictor/ensemble.js';
+export {
+  fitnessMethod,
+  fitnessMethods,
+  type BlindChoice,
+  type FitnessContext,
+  type FitnessMethod,
+  type Foreteller,
+} from './predictor/fitness-methods.js';
+export type { Belief, Prediction, Predictor, PredictorInput, Sample } from './predictor/predictor.js';
 
 // The search: genomes, mutations, evaluators, and the whole way from a network to a front.
 export type { Constraints, Wishes } from '../search/constraints.js';

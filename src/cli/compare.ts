@@ -24,6 +24,7 @@ interface Arguments {
   readonly model: string | undefined;
   readonly calibration: string | undefined;
   readonly seed: string | undefined;
+  readonly predictor: string | undefined;
   readonly json: boolean;
 }
 
@@ -59,6 +60,7 @@ export const compareCommand: CommandModule<object, Arguments> = {
         describe: 'the calibration data of the run, if they are not where the run found them',
       })
       .option('seed', { type: 'string', describe: 'draws the fresh candidates (the seed of the run)' })
+      .option('predictor', { type: 'string', describe: 'what the predictor started from, if the run was given a file' })
       .option('json', jsonOption)
       .example('$0 compare big-pared --data test.json', 'error and rank correlation of the predictions'),
   handler: async (args) => {
@@ -84,6 +86,7 @@ export const compareCommand: CommandModule<object, Arguments> = {
         ...(args.samples === undefined ? {} : { samples: args.samples }),
         ...(args.model === undefined ? {} : { model: args.model }),
         ...(args.calibration === undefined ? {} : { calibration: args.calibration }),
+        ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
         ...(args.seed === undefined ? {} : { seed: args.seed }),
       });
       let step = await run.next();

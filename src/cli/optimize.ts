@@ -11,6 +11,7 @@ import { optimize, type OptimizeReport, type OptimizeResult } from '../../search
 import { createReplayer, openGroups, surgeryWith } from '../../search/replay.js';
 import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
+import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
 import { standardOps } from '../ops/index.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
@@ -37,6 +38,8 @@ interface Arguments {
   readonly ignore: string[];
   readonly 'round-to': number | undefined;
   readonly 'max-ratio': number;
+  readonly fitness: string;
+  readonly predictor: string | undefined;
   readonly json: boolean;
 }
 
@@ -82,6 +85,12 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         describe: 'widths become multiples of this where possible (1; 8 with --latency)',
       })
       .option('max-ratio', { type: 'number', default: 1, describe: 'largest share of a group that may be cut, 0 to 1' })
+      .option('fitness', {
+        type: 'string',
+        default: DEFAULT_FITNESS,
+        describe: `how candidates are judged before they are measured: ${fitnessMethods.map((m) => m.name).join(', ')}`,
+      })
+      .option('predictor', { type: 'string', describe: 'what the predictor starts from (default: the shipped one)' })
       .option('json', jsonOption)
       .example('$0 optimize big.onnx --flops 50% --data calib.json', 'half the FLOPs')
       .example(
@@ -93,6 +102,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       throw new PareError(`--max-ratio ${args['max-ratio']}: give a share above 0 and up to 1`);
     }
     const ignore = matcher(args.ignore);
+    const method = fitnessMethod(args.fitness);
     openModel(args.model);
     if (args['dry-run']) {
       console.log(dryRun(args, ignore));
@@ -128,6 +138,8 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         table: standardOps,
         version: packageVersion(),
         signal: interrupt.signal,
+        fitness: method,
+        ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
         ...(args.test === undefined ? {} : { test: args.test }),
         ...(args['round-to'] === undefined ? {} : { roundTo: args['round-to'] }),
         ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),

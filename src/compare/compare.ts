@@ -12,7 +12,9 @@ import type { MetricName } from '../data/manifest.js';
 import { PareError } from '../errors.js';
 import { higherIsBetter } from '../measure/evaluate.js';
 import type { Estimate } from '../measure/statistics.js';
+import { sha256OfFile } from '../onnx/read.js';
 import { createEnsemble } from '../predictor/ensemble.js';
+import { fitnessMethod, openPredictor, type FitnessMethod } from '../predictor/fitness-methods.js';
 import type { Prediction, Predictor } from '../predictor/predictor.js';
 import { createRng } from '../rng.js';
 import { agreementOf, linearMap, mapped, type Agreement, type LinearMap, type PredictedPair } from './agreement.js';
@@ -24,6 +26,10 @@ export interface CompareOptions extends BenchOptions {
   /** Shares of the original's MACs; from the front's smallest to 1 otherwise. */
   readonly range?: readonly [number, number];
   readonly seed?: string;
+  /** What the run's predictor started from, where the run was given a file. */
+  readonly predictor?: string;
+  /** The fitness methods that there are; the built-in ones otherwise. */
+  readonly methods?: readonly FitnessMethod[];
   /** The front as front.json has it. */
   readonly front: readonly { readonly file: string; readonly macs: number; readonly genome: Genome }[];
 }
@@ -100,7 +106,7 @@ async function* compareIn(
   if (bench.warning !== undefined) yield { stage: 'prepare', warning: bench.warning };
 
   // The predictor as the run left it.
-  const predictor: Predictor = createEnsemble(createRng(config.seed).fork('predictor'));
+  const predictor = await predictorOf(config, options);
   const known = archive.map((r) => withMeasurement(assess(r.genome), r.score));
   await predictor.fit([original, ...known]);
 
@@ -204,6 +210,25 @@ async function* compareIn(
     calibration: { ...map, sentence: explain(map) },
     candidates: [...rows, ...frontRows],
   };
+}
+
+/** The run's own predictor, not fitted yet; that of the signals where the run foretold nothing. */
+async function predictorOf(
+  { seed, fitness, predictor }: FinishedRun['config'],
+  options: CompareOptions,
+): Promise<Predictor> {
+  const rng = createRng(seed).fork('predictor');
+  const file = options.predictor;
+  const sha256 = file === undefined ? undefined : await sha256OfFile(file);
+  if (sha256 !== predictor) {
+    throw new PareError(
+      predictor === undefined
+        ? '--predictor: the run was given none; leave it out'
+        : `--predictor: the run's predictor started from a file whose SHA-256 begins with ${predictor.slice(0, 12)}; give that one`,
+    );
+  }
+  const method = fitnessMethod(fitness, options.methods);
+  return (await openPredictor(method, { rng, ...(file === undefined ? {} : { file }) })) ?? createEnsemble(rng);
 }
 
 /** Of the archive, so many are measured on the data, to carry predictions over to it. */

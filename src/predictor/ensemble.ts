@@ -3,26 +3,8 @@
 // off as scores do; the other ridge learns the score itself and is clipped, since a line foretells anything where it extrapolates.
 import { createRng, type Rng } from '../rng.js';
 import { fitBayesianRidge } from './bayesian-ridge.js';
-import { spearman } from './correlation.js';
 import { fitForest } from './forest.js';
 import type { Predictor, PredictorInput, Prediction, Sample } from './predictor.js';
-
-/** What the predictor thinks of itself, on the samples it was fitted to, each one left out. */
-export interface Belief {
-  readonly samples: number;
-  /** Leave-one-out rank correlation; NaN below three samples. */
-  readonly spearman: number;
-  /** Leave-one-out mean absolute error, in the metric's unit. */
-  readonly meanAbsoluteError: number;
-  /** How much the two ridges count; the rest is the forest. */
-  readonly ridgeShare: number;
-}
-
-export interface EnsemblePredictor extends Predictor {
-  belief(): Belief | undefined;
-  /** What it says of each sample when that one is left out, in the order of the samples. */
-  leaveOneOut(): readonly number[] | undefined;
-}
 
 /** One opinion: what it says of a row, and what it says of each sample without having seen it. */
 interface Member {
@@ -33,11 +15,10 @@ interface Member {
 interface Fitted {
   readonly members: readonly (Member & { readonly share: number })[];
   readonly residual: number;
-  readonly belief: Belief;
   readonly leftOut: readonly number[];
 }
 
-export function createEnsemble(rng: Rng = createRng('ensemble')): EnsemblePredictor {
+export function createEnsemble(rng: Rng = createRng('ensemble')): Predictor & Required<Pick<Predictor, 'leaveOneOut'>> {
   let fitted: Fitted | undefined;
   return {
     name: 'signals',
@@ -49,7 +30,6 @@ export function createEnsemble(rng: Rng = createRng('ensemble')): EnsemblePredic
       const known = fitted;
       return candidates.map((c) => predict(known, c));
     },
-    belief: () => fitted?.belief,
     leaveOneOut: () => fitted?.leftOut,
   };
 }
@@ -84,13 +64,7 @@ function fit(samples: readonly Sample[], rng: Rng): Fitted {
   const whole = trust.reduce((sum, x) => sum + x, 0);
   const shared = members.map((m, i) => ({ ...m, share: trust[i]! / whole }));
   const left = targets.map((_, i) => shared.reduce((sum, m) => sum + m.share * m.leaveOneOut[i]!, 0));
-  const belief: Belief = {
-    samples: samples.length,
-    spearman: samples.length < 3 ? NaN : spearman(left, targets),
-    meanAbsoluteError: meanError(left, targets),
-    ridgeShare: 1 - shared.at(-1)!.share,
-  };
-  return { members: shared, residual: Math.sqrt(meanSquare(left, targets)), belief, leftOut: left };
+  return { members: shared, residual: Math.sqrt(meanSquare(left, targets)), leftOut: left };
 }
 
 interface LossScale {

@@ -24,4 +24,15 @@ export interface Predictor {
   /** Learns from all samples measured so far (call again as they grow). Deterministic. */
   fit(samples: readonly Sample[]): Promise<void>;
   predict(candidates: readonly PredictorInput[]): Promise<Prediction[]>;
+  /** What it would have said of each sample of the last fit without having seen that one, in their order; where it can tell. */
+  leaveOneOut?(): readonly number[] | undefined;
+}
+
+/** How a predictor does on the samples that it was fitted to, each one left out. */
+export interface Belief {
+  readonly samples: number;
+  /** Leave-one-out rank correlation; NaN below three samples. */
+  readonly spearman: number;
+  /** Leave-one-out mean absolute error, in the metric's unit. */
+  readonly meanAbsoluteError: number;
 }

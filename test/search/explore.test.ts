@@ -151,3 +151,27 @@ describe('explore', () => {
     expect(violation(constraints, front[0]!)).toBe(Math.min(...measured.map((m) => violation(constraints, m))));
   });
 });
+
+// Two floors to compare a predictor with, and what the predictor is worth on this table.
+test('without a predictor the search still spends its evaluations within the budget; with one it finds more', async () => {
+  const volumes = new Map<string, number>();
+  for (const how of ['predictor', 'diverse', 'random'] as const) {
+    let volume = 0;
+    for (const seed of ['a', 'b', 'c']) {
+      const { predictor, ...rest } = setUp({ macs: 0.5 * whole }, 28, seed);
+      const options = how === 'predictor' ? { ...rest, predictor: predictor! } : { ...rest, blindly: how };
+      let last: { hypervolume: number; measured: readonly Measured[] } | undefined;
+      for await (const report of explore(options)) last = report;
+      expect(last!.measured).toHaveLength(28);
+      expect(new Set(last!.measured.map((m) => m.key)).size).toBe(28);
+      volume += last!.hypervolume / 3;
+      if (how === 'predictor') continue;
+      const again: Measured[] = [];
+      for await (const report of explore(options)) again.splice(0, again.length, ...report.measured);
+      expect(again.map((m) => m.key)).toEqual(last!.measured.map((m) => m.key));
+    }
+    volumes.set(how, volume);
+  }
+  expect(volumes.get('predictor')!).toBeGreaterThan(volumes.get('diverse')!);
+  expect(volumes.get('diverse')!).toBeGreaterThan(volumes.get('random')!);
+});

@@ -1,0 +1,70 @@
+// How the search may judge candidates that it has not measured, by the names of `--fitness`: one entry each. A user's own method is an
+// object of the same shape, handed to `optimize`.
+import { PareError } from '../errors.js';
+import type { Rng } from '../rng.js';
+import { createEnsemble } from './ensemble.js';
+import type { Predictor } from './predictor.js';
+import { createRankAggregation } from './rank-aggregation.js';
+
+export interface FitnessContext {
+  /** For whatever the method draws: equal streams, equal predictions. */
+  readonly rng: Rng;
+  /** `--predictor FILE`, for methods that start from a pretrained one; absent: the shipped one. */
+  readonly file?: string;
+}
+
+/** A method that foretells scores. */
+export interface Foreteller {
+  readonly name: string;
+  /** For --help: what it learns from. */
+  readonly summary: string;
+  /** True when `--predictor FILE` means something to it. */
+  readonly takesFile?: boolean;
+  create(context: FitnessContext): Promise<Predictor>;
+}
+
+/** A method that foretells nothing: children of what was measured best, as different from it as can be; or children of anything. */
+export interface BlindChoice {
+  readonly name: string;
+  readonly summary: string;
+  readonly choose: 'diverse' | 'random';
+}
+
+export type FitnessMethod = Foreteller | BlindChoice;
+
+export const DEFAULT_FITNESS = 'signals';
+
+export const fitnessMethods: readonly FitnessMethod[] = [
+  {
+    name: DEFAULT_FITNESS,
+    summary:
+      'ridges and a forest over cheap signals (reconstruction error, graph features, MACs), learnt while searching',
+    create: async ({ rng }) => createEnsemble(rng),
+  },
+  {
+    name: 'proxies',
+    summary: 'ranks of the cheap signals, aggregated without training',
+    create: async () => createRankAggregation(),
+  },
+  { name: 'measured', summary: 'no predictor: measured ones only, the next chosen for diversity', choose: 'diverse' },
+  { name: 'random', summary: 'no predictor and no selection: the floor to compare with', choose: 'random' },
+];
+
+/** The method of that name; the sentence names what there is. */
+export function fitnessMethod(name: string, methods: readonly FitnessMethod[] = fitnessMethods): FitnessMethod {
+  const found = methods.find((m) => m.name === name);
+  if (found === undefined) {
+    throw new PareError(`--fitness ${name}: there is no such method; choose ${methods.map((m) => m.name).join(', ')}`);
+  }
+  return found;
+}
+
+/** The predictor of a method, or undefined where it foretells nothing; refuses a file that nobody would read. */
+export async function openPredictor(method: FitnessMethod, context: FitnessContext): Promise<Predictor | undefined> {
+  if (context.file !== undefined && !('create' in method && method.takesFile === true)) {
+    throw new PareError(
+      `--predictor: the fitness "${method.name}" starts from no file; leave it out, or choose another --fitness`,
+    );
+  }
+  return 'create' in method ? method.create(context) : undefined;
+}
