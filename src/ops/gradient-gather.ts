@@ -24,6 +24,13 @@ const gather: GradientRule = (ctx) => {
     return [putBack(ctx, rows, x, whole.with(axis, { ...even, count }))];
   }
   const view = [countOfDims(before), count, countOfDims(after)];
+  if (view[0] === 1) {
+    // whole rows: ScatterND adds them some ten times faster than ScatterElements, element by element
+    const rows = m.reshape(positive(ctx, ctx.input(1), length), [count, 1]);
+    const zeros = filled(ctx, 0, [length, view[2]!]);
+    const whole = ctx.emit('ScatterND', [zeros, rows, m.reshape(g, [count, view[2]!])], { reduction: 'add' });
+    return [m.reshape(whole, x)];
+  }
   const at = m.reshape(positive(ctx, ctx.input(1), length), [1, count, 1]);
   const sum = ctx.emit(
     'ScatterElements',

@@ -8,6 +8,8 @@ export type Loss =
   | { readonly kind: 'mse' }
   /** Squared up to `delta` (1), linear beyond. */
   | { readonly kind: 'huber'; readonly delta?: number }
+  /** The output itself: a loss that the model computes; the targets are not read. */
+  | { readonly kind: 'mean' }
   /** KL(teacher || network) at `temperature` (4), times its square (Hinton et al. 2015); targets are the teacher's logits. */
   | { readonly kind: 'distill'; readonly temperature?: number };
 
@@ -29,6 +31,8 @@ export function emitLoss(m: Emitter, loss: Loss, output: string, target: string,
       const difference = m.emit('Sub', [output, target]);
       return meanOf(m.emit('Mul', [difference, difference]), count);
     }
+    case 'mean':
+      return meanOf(output, count);
     case 'huber': {
       const { delta = 1 } = loss;
       const size = m.emit('Abs', [m.emit('Sub', [output, target])]);

@@ -31,6 +31,8 @@ export interface StepOptions {
   readonly batchNorm?: 'train' | 'frozen';
   /** Weights that stay as they are. */
   readonly frozen?: (name: string) => boolean;
+  /** Exactly these initializers are trained; by default all that work as weights of layers. */
+  readonly trained?: readonly string[];
   /** The output that the loss reads; the first when absent. */
   readonly output?: string;
 }
@@ -59,7 +61,7 @@ export function trainingStep(
 ): TrainingStep {
   const model: Model = { ...given, ...modernized(given) };
   const frozen = options.frozen ?? (() => false);
-  const wanted = trainableNames(model.graph).filter((name) => !frozen(name));
+  const wanted = (options.trained ?? trainableNames(model.graph)).filter((name) => !frozen(name));
   const { graph, statistics } = options.batchNorm === 'frozen' ? still(model.graph) : inTrainingMode(model.graph);
   const output = scoresOf(graph, options);
   const shape = concreteShape(inferShapes({ ...model, graph }, table, { inputs: dims }), output);
