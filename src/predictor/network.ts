@@ -126,7 +126,8 @@ export function emitNetwork(g: GraphBuilder, size: NetworkSize, weights: Weights
     { name: 'embedding' },
   );
 
-  const rowsOf = (index: string): string => g.op('Unsqueeze', [g.op('Cast', [index], { to: DataType.INT64 }), g.ints([-1])]);
+  const rowsOf = (index: string): string =>
+    g.op('Unsqueeze', [g.op('Cast', [index], { to: DataType.INT64 }), g.ints([-1])]);
   const zeros = (like: string): string => g.op('ConstantOfShape', [g.op('Shape', [like])]);
   const sumBy = (into: string, index: string, x: string): string =>
     g.op('ScatterND', [into, index, x], { reduction: 'add' });

@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest';
+import type { ComputationGraph } from '../../src/predictor/computation-graph.js';
+import { fitNetwork, regression } from '../../src/predictor/fit-network.js';
+import { packGraphs } from '../../src/predictor/graph-batch.js';
+import { fitLabels, restoreLabel, transformLabel, workFactor } from '../../src/predictor/labels.js';
+import {
+  freshWeights,
+  networkModel,
+  REFERENCE,
+  selectAdapters,
+  weightDims,
+  withAdapters,
+  type Weights,
+} from '../../src/predictor/network.js';
+import { elementCount, readFloats } from '../../src/ir/tensor.js';
+import { createRng, type Rng } from '../../src/rng.js';
+import { ortRuntime } from '../../src/runtime/ort.js';
+import { floatsOf, withSession } from '../../src/runtime/runtime.js';
+
+const runtime = ortRuntime();
+
+/** A random graph: a chain with some skips, the first third weighted. */
+function randomGraph(rng: Rng, size: number): ComputationGraph {
+  const weighted = Math.floor(size / 3);
+  const order = rng.shuffle(Array.from({ length: size }, (_, i) => i));
+  const pairs = new Map<string, readonly [number, number]>();
+  for (let i = 1; i < size; i++) {
+    for (const j of [i - 1, rng.int(i)]) pairs.set(`${j}>${i}`, [order[j]!, order[i]!]);
+  }
+  const edges = [...pairs.values()].sort(([a, b], [c, d]) => b - d || a - c);
+  return {
+    size,
+    weighted,
+    ops: Uint8Array.from({ length: size }, (_, i) => (i < weighted ? 3 : 5 + rng.int(15))),
+    resolutions: Float32Array.from({ length: size * 6 }, () => rng.int(200)),
+    kernels: Uint8Array.from({ length: weighted * 2 }, () => rng.int(8)),
+    bias: Uint8Array.from({ length: weighted }, () => rng.int(2)),
+    sources: Int32Array.from(edges, ([a]) => a),
+    targets: Int32Array.from(edges, ([, b]) => b),
+    order: Int32Array.from(order),
+    macs: 1e8,
+    clamped: 0,
+  };
+}
+
+/** The same graph with other numbers for its nodes. */
+function renumbered(g: ComputationGraph, rng: Rng): ComputationGraph {
+  const part = (from: number, to: number): number[] =>
+    rng.shuffle(Array.from({ length: to - from }, (_, i) => from + i));
+  const old = [...part(0, g.weighted), ...part(g.weighted, g.size)];
+  const next = new Int32Array(g.size);
+  old.forEach((o, n) => (next[o] = n));
+  return {
+    ...g,
+    ops: Uint8Array.from(old, (o) => g.ops[o]!),
+    resolutions: Float32Array.from(old.flatMap((o) => [...g.resolutions.subarray(6 * o, 6 * o + 6)])),
+    kernels: Uint8Array.from(old.slice(0, g.weighted).flatMap((o) => [...g.kernels.subarray(2 * o, 2 * o + 2)])),
+    bias: Uint8Array.from(old.slice(0, g.weighted), (o) => g.bias[o]!),
+    sources: g.sources.map((s) => next[s]!),
+    targets: g.targets.map((t) => next[t]!),
+  };
+}
+
+async function run(weights: Weights, graphs: readonly ComputationGraph[], output: string): Promise<Float32Array> {
+  return withSession(runtime, networkModel(REFERENCE, weights), {}, async (session) =>
+    floatsOf((await session.run(packGraphs(graphs), [output])).get(output)!),
+  );
+}
+
+describe('the network of AIO-P', () => {
+  it('has 18,047 parameters, and 30,049 more for each adapter', () => {
+    const count = (adapters: number, prefix: string): number =>
+      [...weightDims(REFERENCE, adapters)].reduce((n, [k, d]) => n + (k.startsWith(prefix) ? elementCount(d) : 0), 0);
+    expect(count(0, '')).toBe(18_047);
+    expect(count(3, 'base/')).toBe(18_047);
+    expect(count(1, 'adapter0/')).toBe(30_049);
+    expect(count(3, 'adapter')).toBe(3 * 30_049);
+  });
+
+  it('does not see how nodes are numbered or what else is in the batch, but sees the direction of edges', async () => {
+    const rng = createRng('network');
+    const weights = freshWeights(weightDims(REFERENCE, 1), rng.fork('weights'));
+    const g = randomGraph(rng.fork('g'), 40);
+    const reversed = { ...g, sources: g.targets, targets: g.sources };
+    const [alone] = await run(weights, [g], 'adapters');
+    const together = await run(weights, [randomGraph(rng.fork('h'), 17), g, renumbered(g, rng), reversed], 'adapters');
+    expect(together[1]).toBeCloseTo(alone!, 5);
+    expect(together[2]).toBeCloseTo(alone!, 5);
+    expect(Math.abs(together[3]! - alone!)).toBeGreaterThan(1e-4);
+  });
+
+  it('trains an adapter alone: the base keeps its bytes, and a neighbour changes nothing', async () => {
+    const rng = createRng('adapters');
+    const graphs = Array.from({ length: 12 }, (_, i) => randomGraph(rng.fork(`${i}`), 10 + i));
+    const start = freshWeights(weightDims(REFERENCE, 2), rng.fork('weights'));
+    const train = async (weights: Weights, outputs: readonly number[]): Promise<Weights> => {
+      const steps = fitNetwork({
+        size: REFERENCE,
+        weights,
+        trained: (name) => name.startsWith('adapter'),
+        objective: regression(
+          (v) => v.adapters,
+          (s, k) => Math.sin(s + outputs[k]!),
+          () => 1,
+          outputs.length,
+        ),
+        samples: graphs.length,
+        graph: (i) => graphs[i]!,
+        epochs: 4,
+        batch: 6,
+        rate: 1e-3,
+        rng: rng.fork('fit'),
+        runtime,
+      });
+      for (;;) {
+        const next = await steps.next();
+        if (next.done === true) return next.value;
+      }
+    };
+    const both = await train(start, [0, 1]);
+    const first = await train(selectAdapters(start, [0]), [0]);
+    const second = await train(selectAdapters(start, [1]), [1]);
+    const bytes = (w: Weights): unknown[] => [...weightDims(REFERENCE).keys()].map((name) => w.get(name)?.bytes?.());
+    expect(bytes(both)).toEqual(bytes(start));
+    const alone = withAdapters(first, second);
+    const difference = (a: Weights, b: Weights): number =>
+      Math.max(...[...a].map(([name, t]) => maxDifference(readFloats(t), readFloats(b.get(name)!))));
+    expect(difference(both, alone)).toBeLessThan(2e-5);
+    expect(difference(both, start)).toBeGreaterThan(1e-3);
+    const joint = await run(both, graphs, 'adapters');
+    const one = await run(first, graphs, 'adapters');
+    graphs.forEach((_, i) => expect(joint[2 * i]).toBeCloseTo(one[i]!, 3));
+  });
+
+  it('learns what it is shown', async () => {
+    const rng = createRng('learns');
+    const graphs = Array.from({ length: 24 }, (_, i) => randomGraph(rng.fork(`${i}`), 8 + (i % 5)));
+    const losses: number[] = [];
+    for await (const report of fitNetwork({
+      size: REFERENCE,
+      weights: freshWeights(weightDims(REFERENCE), rng.fork('weights')),
+      trained: () => true,
+      objective: regression(
+        (v) => [v.base],
+        (s) => ((s % 5) - 2) / 1.5,
+        () => 1,
+        1,
+      ),
+      samples: graphs.length,
+      graph: (i) => graphs[i]!,
+      epochs: 40,
+      batch: 8,
+      rate: 3e-3,
+      clip: 5,
+      rng: rng.fork('fit'),
+      runtime,
+    })) {
+      losses.push(report.loss);
+    }
+    expect(losses.at(-1)).toBeLessThan(0.3 * losses[0]!);
+  });
+});
+
+describe('labels', () => {
+  it('follow the goldens of methods.md §1.7', () => {
+    const factors = [0, 0.3, 1, 4.1, 9].map((f) => workFactor(f * 1e9));
+    [1, 1.113943, 1.30103, 1.70757, 2].forEach((c, i) => expect(factors[i]).toBeCloseTo(c, 6));
+    const labels = [0.9, 0.92, 0.94];
+    const macs = [0.1e9, 0.3e9, 0.9e9];
+    const t = fitLabels(labels, macs, 'stand-flops');
+    expect(t.mean).toBeCloseTo(0.808404, 6);
+    expect(t.deviation).toBeCloseTo(0.054151, 6);
+    const z = labels.map((y, i) => transformLabel(t, y, macs[i]!));
+    [1.030877, 0.322995, -1.353871].forEach((v, i) => expect(z[i]).toBeCloseTo(v, 5));
+    z.forEach((v, i) => expect(Math.abs(restoreLabel(t, v, macs[i]!) - labels[i]!)).toBeLessThan(1e-12));
+  });
+
+  it('come back in every mode, equal labels too', () => {
+    for (const mode of ['stand-flops', 'stand', 'none'] as const) {
+      for (const labels of [
+        [3, 3, 3],
+        [1, 5, 2],
+      ]) {
+        const macs = [1e6, 2e9, 5e8];
+        const t = fitLabels(labels, macs, mode);
+        labels.forEach((y, i) => {
+          expect(restoreLabel(t, transformLabel(t, y, macs[i]!), macs[i]!)).toBeCloseTo(y, 10);
+        });
+      }
+    }
+    expect(() => fitLabels([], [], 'stand')).toThrow('there is not one training row');
+  });
+});
+
+function maxDifference(a: Float32Array, b: Float32Array): number {
+  return a.reduce((most, v, i) => Math.max(most, Math.abs(v - b[i]!)), 0);
+}
