@@ -57,6 +57,8 @@ interface Origin {
   readonly from: readonly number[];
   /** Channel axis. */
   readonly axis: number;
+  /** Made of a product with zero: the same whatever comes in. */
+  readonly still?: boolean;
 }
 
 interface DraftGraph {
@@ -119,16 +121,24 @@ function draftGraph(model: Model, shapes: Shapes, cost: Cost, extended: boolean)
     for (const o of node.outputs) makers.set(o, node);
     if (node.opType === 'Shape' || node.opType === 'Size') continue;
     const used = hasSubgraphs(node) ? [...usedNames(node)] : node.inputs;
-    const data = used.filter((value) => origins.has(value));
-    if (data.length === 0) continue;
+    const reached = used.filter((value) => origins.has(value));
+    if (reached.length === 0) continue;
+    const moving = reached.filter((value) => origins.get(value)!.still !== true);
+    // behind a product with zero nothing changes any more: such operands count as constants, such nodes are left out
+    const data = moving.length === 0 ? reached : moving;
     const main = dataInput(data, dims);
     const { axis } = origins.get(main)!;
     const parents = union(data.map((value) => origins.get(value)!.from));
     const out = node.outputs.find((o) => o !== '') ?? '';
     const toAxis = outputAxis(node, axis, dims(main), dims(out));
-    const made = (from: readonly number[]): void => {
-      for (const o of node.outputs) if (o !== '') origins.set(o, { from, axis: toAxis });
+    const made = (from: readonly number[], still = moving.length === 0): void => {
+      const origin = still ? { from, axis: toAxis, still } : { from, axis: toAxis };
+      for (const o of node.outputs) if (o !== '') origins.set(o, origin);
     };
+    if (moving.length === 0) {
+      made(parents);
+      continue;
+    }
     const add = (op: number, from: readonly number[], more: Partial<Draft> = {}): void => {
       const fromAxis = more.weighted === true ? weightedAxis(node, axis, dims(main)) : axis;
       drafts.push({
@@ -160,6 +170,7 @@ function draftGraph(model: Model, shapes: Shapes, cost: Cost, extended: boolean)
         const constants = node.inputs.filter((value) => value !== '' && !origins.has(value));
         if (node.opType === 'Mul' && constants.some((value) => isZero(value, graph.initializers, makers))) {
           add(classIndex('Zero'), parents);
+          made([drafts.length - 1], true);
           break;
         }
         const [parent = -1] = parents;
@@ -328,7 +339,7 @@ function layOut(draft: DraftGraph, macs: number, extras: boolean): ComputationGr
   const ops = new Uint8Array(size);
   const kernels = new Uint8Array(2 * weighted);
   const bias = new Uint8Array(weighted);
-  const into: number[][] = new Array<number[]>(size);
+  const into: (readonly number[])[] = kept.map(() => NOTHING);
   let edges = 0;
   let clamped = 0;
   kept.forEach((d, i) => {
@@ -358,6 +369,8 @@ function layOut(draft: DraftGraph, macs: number, extras: boolean): ComputationGr
   const graph = { size, weighted, ops, resolutions, kernels, bias, sources, targets, order: number, macs, clamped };
   return extras ? { ...graph, extras: extrasOf(kept, number) } : graph;
 }
+
+const NOTHING: readonly number[] = [];
 
 function aliveNodes(draft: DraftGraph): boolean[] {
   const alive = draft.nodes.map(() => false);

@@ -64,9 +64,9 @@ export function nodeOf(graph: ComputationGraph, i: number): ComputationNode {
 export function graphBytes(graph: ComputationGraph): Uint8Array {
   const { extras } = graph;
   const head = Float64Array.of(graph.size, graph.weighted, graph.sources.length, graph.macs, graph.clamped);
-  const parts = [
-    ...[head, graph.ops, graph.resolutions, graph.kernels, graph.bias, graph.sources, graph.targets, graph.order],
-    ...(extras === undefined ? [] : [extras.groups, extras.strides, extras.macs, extras.params, extras.positions]),
-  ];
+  const { ops, resolutions, kernels, bias, sources, targets, order } = graph;
+  const parts: (Uint8Array | Float32Array | Float64Array | Int32Array)[] = [head, ops, resolutions, kernels, bias];
+  parts.push(sources, targets, order);
+  if (extras !== undefined) parts.push(extras.groups, extras.strides, extras.macs, extras.params, extras.positions);
   return Buffer.concat(parts.map((a) => new Uint8Array(a.buffer, a.byteOffset, a.byteLength)));
 }
