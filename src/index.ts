@@ -78,6 +78,8 @@ export {
   type Foreteller,
 } from './predictor/fitness-methods.js';
 export type { Belief, Prediction, Predictor, PredictorInput, Sample } from './predictor/predictor.js';
+export { forwardProxyNames, proxies, proxyNames, type ProxiesOptions } from './predictor/proxies/index.js';
+export type { ProbeBatch } from './predictor/proxies/probe.js';
 
 // The search: genomes, mutations, evaluators, and the whole way from a network to a front.
 export type { Constraints, Wishes } from '../search/constraints.js';
