@@ -242,7 +242,9 @@ function recountTarget(engine: Engine, labels: Labels, input = 1): void {
   engine.recount((r) => {
     const target = r.value(input)?.elems;
     const dims = r.dims(labels);
-    const wanted = dims.map((d, k) => (k !== axis || (target?.[k] ?? 1) <= 0 ? undefined : d));
-    return { inputs: new Map([[input, wanted]]) };
+    const lead = dims.length - (target?.length ?? dims.length);
+    // 0 and -1 follow by themselves; so does Expand's 1: there the channels come with the data
+    const wanted = dims.map((d, k) => (k !== axis || (target?.[k - lead] ?? 2) <= 1 ? undefined : d));
+    return { inputs: new Map([[input, wanted.slice(lead)]]) };
   });
 }

@@ -221,6 +221,21 @@ export const sequential: readonly Net[] = [
     },
   },
   {
+    name: 'class token whose Expand keeps what is -1',
+    groups: 2,
+    build: (d) => {
+      const [a, b] = [d.width(), d.width()];
+      let x = d.conv(d.image(3), 3, a, 1);
+      x = d.g.op('Transpose', [d.g.op('Reshape', [x, d.g.ints([0, a, -1])])], { perm: [0, 2, 1] });
+      const batch = d.g.op('Gather', [d.g.op('Shape', [x]), d.g.ints([0])]);
+      const wish = d.g.op('Concat', [batch, d.g.ints([-1, -1])], { axis: 0 });
+      const shape = d.g.op('Where', [d.g.op('Equal', [wish, d.g.ints([-1, -1, -1])]), d.g.ints([1, 1, 1]), wish]);
+      x = d.g.op('Concat', [d.g.op('Expand', [d.w(1, 1, a), shape]), x], { axis: 1 });
+      const m = linear(d, d.g.op('Relu', [linear(d, x, a, b)]), b, a);
+      return linear(d, d.g.op('Gather', [d.g.op('Add', [x, m]), d.g.ints(0)], { axis: 1 }), a, 4);
+    },
+  },
+  {
     name: 'NHWC between Transposes',
     groups: 2,
     build: (d) => {
