@@ -5,15 +5,21 @@ import { z } from 'zod';
 import { PareError } from '../src/errors.js';
 import type { Prediction } from '../src/predictor/predictor.js';
 import { writeWhole, type JsonLog } from './checkpoint.js';
-import type { Effort, Evaluator, Result } from './evaluator.js';
+import type { Effort, Evaluator, Failure, Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
 import { genomeKey, type Genome } from './genome.js';
 
-const archived = z.object({
+const candidate = {
   genome: z.array(z.object({ mutation: z.string(), params: z.json() })),
   macs: z.number(),
   params: z.number(),
   memoryBytes: z.number(),
+};
+
+const refused = z.object({ ...candidate, failed: z.string() });
+
+const archived = z.object({
+  ...candidate,
   score: z.number(),
   metric: z.string(),
   value: z.number(),
@@ -26,61 +32,98 @@ const archived = z.object({
 });
 
 /** A line of archive.jsonl: what a candidate is and what was measured, nothing volatile. */
-export interface ArchiveRecord extends Omit<Result, 'key' | 'latencyMs'> {
+export type ArchiveRecord = MeasuredRecord | FailedRecord;
+
+interface CandidateRecord {
   readonly genome: Genome;
   readonly macs: number;
   readonly params: number;
   readonly memoryBytes: number;
+}
+
+/** A candidate that could not be measured, and why. */
+export interface FailedRecord extends CandidateRecord, Omit<Failure, 'key'> {}
+
+export interface MeasuredRecord extends CandidateRecord, Omit<Result, 'key' | 'latencyMs'> {
   /** What the predictor foretold before the measurement; absent for the first ones, which it learns from. */
   readonly predicted?: Prediction;
 }
 
 export interface Archive {
-  measure(candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<readonly Result[]>;
+  /** In the order of the candidates; undefined for what was not measured because the run was interrupted. */
+  measure(
+    candidates: readonly Candidate[],
+    predictions?: readonly Prediction[],
+  ): Promise<readonly (Result | Failure | undefined)[]>;
   /** How many were really measured by this process. */
   fresh(): number;
+  /** Lines of archive.jsonl that the run has used so far. */
+  used(): number;
 }
 
-export function archiveOf(
-  log: JsonLog<ArchiveRecord>,
-  volatile: Volatile,
-  evaluator: Evaluator,
-  effort: Effort,
-  signal: AbortSignal | undefined,
-): Archive {
-  const known = new Map<string, Result>();
+export interface ArchiveOptions {
+  readonly log: JsonLog<ArchiveRecord>;
+  readonly volatile: Volatile;
+  readonly evaluator: Evaluator;
+  readonly effort: Effort;
+  readonly signal?: AbortSignal;
+  /** Once aborted, what is under way is finished and nothing else is begun. */
+  readonly interrupt?: AbortSignal;
+}
+
+export function archiveOf(options: ArchiveOptions): Archive {
+  const { log, volatile, evaluator, effort, signal, interrupt } = options;
+  const known = new Map<string, Result | Failure>();
   for (const record of log.earlier) known.set(genomeKey(record.genome), { ...record, key: genomeKey(record.genome) });
+  const used = new Set<string>();
   let fresh = 0;
+
+  /** Measured and written down before anything else is begun. */
+  const measureOpen = async (
+    open: readonly Candidate[],
+    prediction: (c: Candidate) => Prediction | undefined,
+  ): Promise<void> => {
+    const results = await evaluator.evaluate(
+      open.map((c) => ({ genome: c.genome, effort })),
+      signal,
+    );
+    const byKey = new Map(results.map((r) => [r.key, r]));
+    const records = open.map((c): ArchiveRecord => {
+      const { macs, params, memoryBytes } = c;
+      const result = byKey.get(c.key)!;
+      const about = { genome: c.genome, macs, params, memoryBytes };
+      if ('failed' in result) {
+        known.set(c.key, result);
+        return { ...about, failed: result.failed };
+      }
+      const { key, latencyMs, ...rest } = result;
+      if (latencyMs !== undefined && !volatile.latencies.has(key)) volatile.latencies.set(key, latencyMs);
+      known.set(key, { key, ...rest });
+      const predicted = prediction(c);
+      return { ...about, ...rest, ...(predicted === undefined ? {} : { predicted }) };
+    });
+    // Latencies first: a line in the archive says that the candidate needs no more measuring.
+    volatile.save();
+    log.append(records);
+    fresh += open.length;
+  };
+
   return {
     fresh: () => fresh,
+    used: () => used.size,
     async measure(candidates, predictions) {
       const open = candidates.filter((c) => !known.has(c.key));
-      const results = await evaluator.evaluate(
-        open.map((c) => ({ genome: c.genome, effort })),
-        signal,
-      );
-      const byKey = new Map(results.map((r) => [r.key, r]));
-      const records = open.map((c): ArchiveRecord => {
-        const { key, latencyMs, ...result } = byKey.get(c.key)!;
-        if (latencyMs !== undefined && !volatile.latencies.has(key)) volatile.latencies.set(key, latencyMs);
-        known.set(key, { key, ...result });
-        const predicted = predictions?.[candidates.indexOf(c)];
-        return {
-          genome: c.genome,
-          macs: c.macs,
-          params: c.params,
-          memoryBytes: c.memoryBytes,
-          ...result,
-          ...(predicted === undefined ? {} : { predicted }),
-        };
-      });
-      // Latencies first: a line in the archive says that the candidate needs no more measuring.
-      if (open.length > 0) volatile.save();
-      log.append(records);
-      fresh += open.length;
+      const prediction = (c: Candidate): Prediction | undefined => predictions?.[candidates.indexOf(c)];
+      const step = Math.max(1, evaluator.concurrency);
+      for (let at = 0; at < open.length && interrupt?.aborted !== true; at += step) {
+        await measureOpen(open.slice(at, at + step), prediction);
+      }
       return candidates.map((c) => {
+        const result = known.get(c.key);
+        if (result !== undefined) used.add(c.key);
         const latencyMs = volatile.latencies.get(c.key);
-        return { ...known.get(c.key)!, ...(latencyMs === undefined ? {} : { latencyMs }) };
+        if (result === undefined || 'failed' in result || latencyMs === undefined) return result;
+        return { ...result, latencyMs };
       });
     },
   };
@@ -88,8 +131,9 @@ export function archiveOf(
 
 /** A line of archive.jsonl, checked. */
 export function parseRecord(json: unknown): ArchiveRecord {
+  if (typeof json === 'object' && json !== null && 'failed' in json) return refused.parse(json);
   // the cast: metric names are open to newer versions, everything else is as checked
-  return archived.parse(json) as ArchiveRecord;
+  return archived.parse(json) as MeasuredRecord;
 }
 
 /** Where a run found its network and its calibration data, on the machine where it ran. */
@@ -147,7 +191,7 @@ export function openVolatile(path: string, places: Places): Volatile {
 
 export function checkSameRun(path: string, config: object): void {
   if (!existsSync(path)) return;
-  const { evaluations: _count, ...before } = z.record(z.string(), z.unknown()).parse(readJson(path));
+  const { evaluations: _count, archived: _lines, ...before } = z.record(z.string(), z.unknown()).parse(readJson(path));
   const now = z.record(z.string(), z.unknown()).parse(JSON.parse(JSON.stringify(config)));
   const changed = Object.keys({ ...before, ...now }).filter(
     (k) => JSON.stringify(before[k]) !== JSON.stringify(now[k]),

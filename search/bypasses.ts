@@ -1,5 +1,6 @@
 // Seeds for runs that want time rather than MACs: every block that can be bypassed is bypassed alone and measured; the least missed
 // ones then go together, more and more of them, with channels cut behind them. Whole layers that are gone always save time.
+import { withMeasurement, type Evaluation, type Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import type { Genome } from './genome.js';
 import type { Place } from './mutations/mutation.js';
@@ -11,8 +12,8 @@ export interface BypassOptions {
   readonly replayer: Replayer;
   readonly variation: Variation;
   assess(genome: Genome): Candidate;
-  /** Scores in the order of the candidates. */
-  measure(candidates: readonly Candidate[]): Promise<readonly { readonly score: number }[]>;
+  /** Scores in the order of the candidates; undefined for one that could not be measured. */
+  measure(candidates: readonly Candidate[]): Promise<readonly (Evaluation | undefined)[]>;
   /** Share of the cost that the seeds are fitted to. */
   readonly share: number;
 }
@@ -21,19 +22,26 @@ export interface BypassOptions {
 const MOST_BLOCKS = 32;
 const MUTATION = 'remove-block';
 
-/** One genome for each of several numbers of bypassed blocks, fewest first; none where no block can be bypassed. */
-export async function bypassSeeds(options: BypassOptions): Promise<Genome[]> {
+export interface Bypasses {
+  /** One genome for each of several numbers of bypassed blocks, fewest first; none where no block can be bypassed. */
+  readonly seeds: readonly Genome[];
+  /** Each block bypassed alone. */
+  readonly alone: readonly Measured[];
+}
+
+export async function bypassSeeds(options: BypassOptions): Promise<Bypasses> {
   const { replayer, variation, share } = options;
   const mutation = replayer.options.mutations.find((m) => m.name === MUTATION);
   const places = longestWays(mutation?.places?.(replayer.context(replayer.base)) ?? []);
-  if (mutation?.join === undefined || places.length === 0) return [];
+  if (mutation?.join === undefined || places.length === 0) return { seeds: [], alone: [] };
   const alone = places.map((p): Genome => [{ mutation: MUTATION, params: p.params }]);
   const fitting = alone
     .map((genome, i) => ({ genome, place: places[i]! }))
     .filter(({ genome }) => fits(genome, replayer));
-  const results = await options.measure(fitting.map(({ genome }) => options.assess(genome)));
+  const candidates = fitting.map(({ genome }) => options.assess(genome));
+  const results = await options.measure(candidates);
   const ranked = fitting
-    .map(({ place }, i) => ({ place, score: results[i]!.score }))
+    .flatMap(({ place }, i) => (results[i] === undefined ? [] : [{ place, score: results[i].score }]))
     .toSorted((a, b) => b.score - a.score);
   const seeds: Genome[] = [];
   for (const count of countsUpTo(ranked.length)) {
@@ -41,7 +49,11 @@ export async function bypassSeeds(options: BypassOptions): Promise<Genome[]> {
     const structure: Genome = [{ mutation: MUTATION, params }];
     if (fits(structure, replayer)) seeds.push(variation.behind(structure, share));
   }
-  return seeds;
+  const measured = candidates.flatMap((c, i): Measured[] => {
+    const result = results[i];
+    return result === undefined ? [] : [withMeasurement(c, result.score, result.latencyMs)];
+  });
+  return { seeds, alone: measured };
 }
 
 /** Of the ways round from one value the one that saves most, the last in the graph among equals; the dearest where there are many. */

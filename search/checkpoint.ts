@@ -1,8 +1,11 @@
 // A run's folder survives anything: files are written beside and renamed, measured candidates are appended line by line and
 // flushed to the disk, a lock names the process that owns the folder. A half-written last line (kill -9) is ignored.
 import {
+  accessSync,
   closeSync,
+  constants,
   existsSync,
+  fstatSync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
@@ -14,8 +17,8 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { PareError } from '../src/errors.js';
+import { dirname, join, resolve } from 'node:path';
+import { inWords, PareError } from '../src/errors.js';
 
 /** Writes beside, flushes, renames: readers see the old file or the new one, never half of it. */
 export function writeWhole(path: string, content: string | Uint8Array): void {
@@ -24,12 +27,17 @@ export function writeWhole(path: string, content: string | Uint8Array): void {
   const file = openSync(beside, 'w');
   try {
     const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-    for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
+    try {
+      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(beside, path);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw inWords(error, path);
   }
-  renameSync(beside, path);
 }
 
 export interface JsonLog<T> {
@@ -68,8 +76,14 @@ export function openJsonLog<T>(path: string, parse: (json: unknown) => T): JsonL
     append(records) {
       if (records.length === 0) return;
       const bytes = Buffer.from(records.map((r) => `${JSON.stringify(r)}\n`).join(''));
-      for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
-      fsyncSync(file);
+      const before = fstatSync(file).size;
+      try {
+        for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+        fsyncSync(file);
+      } catch (error) {
+        ftruncateSync(file, before);
+        throw inWords(error, path);
+      }
     },
     close: () => closeSync(file),
   };
@@ -80,7 +94,6 @@ export function openJsonLog<T>(path: string, parse: (json: unknown) => T): JsonL
  * that a living process holds is always refused; the lock of a dead process is taken over.
  */
 export function claimFolder(folder: string, resume: boolean): () => void {
-  const lock = join(folder, 'lock');
   const content = existsSync(folder) ? readdirSync(folder) : [];
   if (existsSync(folder) && !statSync(folder).isDirectory()) throw new PareError(`${folder}: is a file, not a folder`);
   if (!resume && content.some((name) => name !== 'lock')) {
@@ -88,12 +101,40 @@ export function claimFolder(folder: string, resume: boolean): () => void {
       `${folder}: already holds a run, and runs are not overwritten; continue it with --resume or choose another --out`,
     );
   }
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
+  return lockOf(folder);
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    // On a read-only file system Node says that the folder does not exist: ask what there is above it.
+    let above = dirname(resolve(folder));
+    while (!existsSync(above) && dirname(above) !== above) above = dirname(above);
+    try {
+      accessSync(above, constants.W_OK);
+    } catch (cause) {
+      throw inWords(cause, folder);
+    }
+    throw inWords(error, folder);
+  }
+}
+
+function lockOf(folder: string): () => void {
+  const lock = join(folder, 'lock');
   for (let attempt = 0; attempt < 2; attempt++) {
     try {
       const file = openSync(lock, 'wx');
-      writeSync(file, `${process.pid}\n`);
-      closeSync(file);
+      try {
+        writeSync(file, `${process.pid}\n`);
+      } catch (error) {
+        rmSync(lock, { force: true });
+        throw inWords(error, folder);
+      } finally {
+        closeSync(file);
+      }
+      sweep(folder);
       return () => rmSync(lock, { force: true });
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause; // Node's fs errors carry a code
@@ -115,5 +156,12 @@ function isAlive(pid: number): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM'; // alive, but another user's
+  }
+}
+
+/** What a process that was killed while it wrote left beside its files. */
+function sweep(folder: string): void {
+  for (const entry of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (/\.part$|(^|\/)\.[^/]*\.tmp$/.test(entry)) rmSync(join(folder, entry), { force: true });
   }
 }

@@ -4,6 +4,7 @@ import type { Dataset } from '../src/data/dataset.js';
 import type { MetricName } from '../src/data/manifest.js';
 import type { Model } from '../src/ir/graph.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
+import { isOfTheSystem } from '../src/errors.js';
 import { measureLatency } from '../src/measure/latency.js';
 import { finish, recover } from '../src/recovery/recover.js';
 import { withSession, type Runtime } from '../src/runtime/runtime.js';
@@ -45,10 +46,17 @@ export interface Result {
   readonly latencyMs?: number;
 }
 
+/** A candidate that cannot be measured: onnxruntime refuses it, or its refit fails. */
+export interface Failure {
+  readonly key: string;
+  /** One sentence, the same whenever it is tried again. */
+  readonly failed: string;
+}
+
 export interface Evaluator {
   readonly concurrency: number;
-  /** Results in the order of the jobs' genome keys. */
-  evaluate(jobs: readonly Job[], signal?: AbortSignal): Promise<readonly Result[]>;
+  /** In the order of the jobs' genome keys. Rejects only for what is no candidate's fault: aborted, disk full, a dead thread. */
+  evaluate(jobs: readonly Job[], signal?: AbortSignal): Promise<readonly (Result | Failure)[]>;
 }
 
 export interface InlineOptions extends RecoveryContext {
@@ -61,6 +69,14 @@ export interface InlineOptions extends RecoveryContext {
 
 export function inlineEvaluator(options: InlineOptions): Evaluator {
   const concurrency = options.concurrency ?? 2;
+  const attempt = async <T>(genome: Genome, signal: AbortSignal | undefined, act: () => Promise<T>) => {
+    try {
+      return await act();
+    } catch (error) {
+      if (signal?.aborted === true || isOfTheSystem(error)) throw error;
+      return { key: genomeKey(genome), failed: error instanceof Error ? error.message : String(error) };
+    }
+  };
   const run = async ({ genome, effort }: Job, signal: AbortSignal | undefined): Promise<Result> => {
     const model = await recovered(options, genome, effort, signal);
     return withSession(options.runtime, model, {}, async (session) => {
@@ -77,17 +93,21 @@ export function inlineEvaluator(options: InlineOptions): Evaluator {
   return {
     concurrency,
     async evaluate(jobs, signal) {
-      const results = await limited(jobs, concurrency, (job) => run(job, signal));
+      const results = await limited(jobs, concurrency, (job) =>
+        attempt<Result | Failure>(job.genome, signal, () => run(job, signal)),
+      );
       // Alone on the machine: nothing else of ours runs meanwhile.
-      const timed: Result[] = [];
+      const timed: (Result | Failure)[] = [];
       for (const [i, result] of results.entries()) {
-        if (options.latency !== true) timed.push(result);
+        if (options.latency !== true || 'failed' in result) timed.push(result);
         else {
-          const { median } = await measureLatency(options.replayer.replay(jobs[i]!.genome), {
-            rounds: 15,
-            maxMs: 2000,
-          });
-          timed.push({ ...result, latencyMs: median });
+          const { genome } = jobs[i]!;
+          timed.push(
+            await attempt<Result | Failure>(genome, signal, async () => {
+              const { median } = await measureLatency(options.replayer.replay(genome), { rounds: 15, maxMs: 2000 });
+              return { ...result, latencyMs: median };
+            }),
+          );
         }
       }
       return timed.toSorted((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));

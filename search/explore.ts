@@ -30,10 +30,18 @@ export interface ExploreOptions {
   /** The uncut network and its score at the same fidelity. */
   readonly base: Measured;
   readonly seeds: readonly Genome[];
+  /** Measured beforehand: learnt from, never measured again, not counted. */
+  readonly known?: readonly Measured[];
   assess(genome: Genome): Candidate;
   vary(a: Genome, b: Genome, rng: Rng): Genome | undefined;
-  /** Results in the order of the candidates; `predictions` is what was foretold of them, when anything was. */
-  measure(candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<readonly Evaluation[]>;
+  /**
+   * Results in the order of the candidates, undefined for one that could not be measured; `predictions` is what was foretold of
+   * them, when anything was.
+   */
+  measure(
+    candidates: readonly Candidate[],
+    predictions?: readonly Prediction[],
+  ): Promise<readonly (Evaluation | undefined)[]>;
   /** Absent: nothing is foretold, and the next to measure are chosen by `blindly`. */
   readonly predictor?: Predictor;
   /** Asked in its place while its ranking of what was measured last is no better than chance. */
@@ -56,6 +64,8 @@ export interface ExploreOptions {
 export interface ExploreReport {
   readonly stage: 'seeds' | 'learnt' | 'generation' | 'measured';
   readonly measured: readonly Measured[];
+  /** Measured or failed. */
+  readonly tried: number;
   /** Of the measured candidates that hold the constraints. */
   readonly hypervolume: number;
   readonly generation: number;
@@ -70,14 +80,17 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
   let confidence: Confidence | undefined;
   const batch = options.batch ?? 4;
   const price = priceOf(constraints);
-  const measured: Measured[] = [];
-  const seen = new Set<string>([base.key]);
+  const measured: Measured[] = [...(options.known ?? [])];
+  const seen = new Set<string>([base.key, ...measured.map((m) => m.key)]);
+  // Candidates that failed count as well: a run ends.
+  let tried = 0;
   let generation = 0;
   let scored = 0;
 
   const report = (stage: ExploreReport['stage']): ExploreReport => ({
     stage,
     measured: [...measured],
+    tried,
     hypervolume: measuredVolume(options, measured),
     generation,
     scored,
@@ -86,10 +99,11 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
 
   const measure = async (candidates: readonly Candidate[], predictions?: readonly Prediction[]): Promise<void> => {
     const results = await options.measure(candidates, predictions);
+    tried += candidates.length;
     candidates.forEach((c, i) => {
       seen.add(c.key);
-      const { score, latencyMs } = results[i]!;
-      measured.push(withMeasurement(c, score, latencyMs));
+      const result = results[i];
+      if (result !== undefined) measured.push(withMeasurement(c, result.score, result.latencyMs));
     });
   };
 
@@ -106,10 +120,10 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
   }
 
   let parents: readonly Genome[] = options.seeds;
-  for (let round = 1; measured.length < options.evaluations && !(options.stop?.() ?? false); round++) {
+  for (let round = 1; tried < options.evaluations && !(options.stop?.() ?? false); round++) {
     const latency = latencyModel(base, measured);
     const stream = rng.fork(`round/${round}`);
-    const count = Math.min(batch, options.evaluations - measured.length);
+    const count = Math.min(batch, options.evaluations - tried);
     if (trusted === undefined) {
       const blind = chooseBlindly({
         choose: options.blindly ?? 'diverse',
@@ -251,7 +265,8 @@ function scoredOf(m: Measured, { constraints }: Pick<ExploreOptions, 'constraint
 function referenceOf(options: ExploreOptions, measured: readonly Measured[]): number[] {
   const { base, constraints } = options;
   const feasible = measured.filter((m) => violation(constraints, m) === 0);
-  const best = Math.max(...(feasible.length > 0 ? feasible : measured).map((m) => m.score));
+  const known = feasible.length > 0 ? feasible : measured.length > 0 ? measured : [base];
+  const best = Math.max(...known.map((m) => m.score));
   const drop = Math.max(base.score - best, 0.01 * Math.abs(base.score), 1e-6);
   const worst = constraints.minScore ?? base.score - 2 * drop;
   return [-worst, (base[priceOf(constraints)] ?? base.macs) * 1.0001];

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { PareError } from '../src/errors.js';
 import { DEFAULT_FITNESS } from '../src/predictor/fitness-methods.js';
-import { parseRecord, placesOf, type ArchiveRecord, type Places } from './archive.js';
+import { parseRecord, placesOf, type MeasuredRecord, type Places } from './archive.js';
 import type { EffortPlan } from './workshop.js';
 
 const effort = z.object({
@@ -34,13 +34,15 @@ const configFile = z.object({
   fitness: z.string().default(DEFAULT_FITNESS),
   /** SHA-256 of what the predictor started from. */
   predictor: z.string().optional(),
+  /** As `--evaluations` says it, and lines of the archive that belong to the run; null: not finished. */
   evaluations: z.number().nullable(),
+  archived: z.number().nullable(),
 });
 
 export interface FinishedRun {
   readonly config: z.infer<typeof configFile>;
-  /** What the run measured, in order. */
-  readonly archive: readonly ArchiveRecord[];
+  /** What the run measured, in order; candidates that failed are left out. */
+  readonly archive: readonly MeasuredRecord[];
   readonly places: Places | undefined;
 }
 
@@ -56,8 +58,9 @@ export function readFinished(folder: string): FinishedRun {
   const lines = readFileSync(join(folder, 'archive.jsonl'), 'utf8').split('\n');
   const archive = lines
     .filter((line) => line !== '')
-    .slice(0, config.evaluations ?? undefined)
-    .map((line, i) => parsed(`${folder}/archive.jsonl, line ${i + 1}`, () => parseRecord(JSON.parse(line))));
+    .slice(0, config.archived ?? undefined)
+    .map((line, i) => parsed(`${folder}/archive.jsonl, line ${i + 1}`, () => parseRecord(JSON.parse(line))))
+    .filter((record): record is MeasuredRecord => !('failed' in record));
   return { config, archive, places: placesOf(join(folder, 'run.json')) };
 }
 

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
-import { PareError } from '../src/errors.js';
+import { isOfTheSystem, PareError } from '../src/errors.js';
 import { evaluate, recordOutputs, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import type { OpTable } from '../src/ops/op.js';
 import type { Belief, Predictor } from '../src/predictor/predictor.js';
@@ -14,7 +14,9 @@ import { dominates } from './dominance.js';
 import type { Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
+import type { Genome } from './genome.js';
 import { chooseMembers } from './members.js';
+import { shortGenome } from './refusals.js';
 import { beliefOf } from './trust.js';
 import type { Variation } from './variation.js';
 import type { EffortPlan, Workshop } from './workshop.js';
@@ -24,6 +26,8 @@ export interface FrontFile {
   readonly model: string;
   readonly metric: string;
   readonly constraints: Constraints;
+  /** The run was interrupted: this is what it had, refitted as the search does. Absent otherwise. */
+  readonly interrupted?: true;
   /** False: no candidate holds the constraints, these come closest; `note` says why. */
   readonly reached: boolean;
   readonly note?: string;
@@ -38,6 +42,8 @@ export interface FrontFile {
   /** What the predictor says of each measured candidate when that one is left out; in the order of archive.jsonl. */
   readonly leaveOneOut?: readonly number[];
   readonly candidates: readonly FrontMember[];
+  /** Chosen ones that did not pass the last stage, and why. Absent when all did. */
+  readonly leftOut?: readonly { readonly genome: Genome; readonly reason: string }[];
 }
 
 export interface FrontOptions {
@@ -57,9 +63,13 @@ export interface FrontOptions {
   readonly recipe: { readonly sourceSha256: string; readonly version: string };
   /** Data that the front is measured on and never chosen by. */
   readonly test?: string;
+  /** Why candidates could not be measured. */
+  readonly reasons?: ReadonlyMap<string, string>;
   /** Why the budget is out of reach, where it is. */
   readonly note?: string;
   readonly signal?: AbortSignal;
+  /** Once aborted: what is under way is finished, what is still to do is done with little effort, or not at all. */
+  readonly interrupt?: AbortSignal;
 }
 
 export interface FrontReport {
@@ -75,53 +85,99 @@ interface Refitted {
   readonly objectives: readonly number[];
 }
 
+/** An interrupted run hands over so many, measured on so many samples: it ends soon. */
+const HASTY_MEMBERS = 3;
+const HASTY_SAMPLES = 1000;
+/** Where nothing passes, so many times the front's size is tried before the run gives up. */
+const ROUNDS = 3;
+
 export async function* handOver(options: FrontOptions): AsyncGenerator<FrontReport, FrontFile, void> {
-  const { workshop, original, measured, predictor, constraints, plan, table, out, note, signal } = options;
-  const { session, dataset, heldIndices, context } = workshop;
+  const { workshop, original, measured, predictor, constraints, plan, table, out, note, signal, interrupt } = options;
+  const { session, dataset, context } = workshop;
   const { concurrency } = context.runtime;
-  yield { stage: 'finish', text: `${measured.length} candidates measured; the front is refitted on more samples` };
-  const chosen = chooseMembers(measured, constraints, plan.members, options.variation, workshop.fitness);
+  const hasty = (): boolean => interrupt?.aborted === true;
+  const [early, most] = hasty() ? [true, Math.min(HASTY_MEMBERS, plan.members)] : [false, plan.members];
+  if (measured.length === 0) {
+    const [reason] = options.reasons?.values() ?? [];
+    throw new PareError(
+      early
+        ? `interrupted before anything was measured; go on with --resume, or begin anew in another folder`
+        : `no candidate could be measured${reason === undefined ? '' : `: ${reason}`}`,
+      early ? { exitCode: 130 } : {},
+    );
+  }
+  const how = early ? 'the best so far are written' : 'the front is refitted on more samples';
+  yield { stage: 'finish', text: `${measured.length} candidates measured; ${how}` };
+  const heldIndices = early ? workshop.heldIndices.slice(0, HASTY_SAMPLES) : workshop.heldIndices;
   const held = await recordOutputs(session, dataset, { indices: heldIndices, concurrency });
   const originalMeasured = await evaluate(session, dataset, { indices: heldIndices, concurrency, reference: held });
-  const test = options.test === undefined ? undefined : await openTest(options.test, session, concurrency);
+  const test = options.test === undefined || early ? undefined : await openTest(options.test, session, concurrency);
   await predictor.fit([original, ...measured]);
+  // What an earlier process left there belongs to no front.
+  rmSync(join(out, 'candidates'), { recursive: true, force: true });
   mkdirSync(join(out, 'candidates'), { recursive: true });
+  let interrupted = early;
   const refitted: Refitted[] = [];
+  const leftOut: { readonly genome: Genome; readonly reason: string }[] = [];
   const sign = originalMeasured.higherIsBetter ? -1 : 1;
-  for (const [i, candidate] of chosen.entries()) {
-    signal?.throwIfAborted();
-    const name = `${String(i + 1).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
-    try {
-      const finished = await finish(candidate, name, {
-        out,
-        table,
-        context,
-        effort: plan.final,
-        held,
-        recipe: options.recipe,
-        ...(test === undefined ? {} : { test }),
-        ...(signal === undefined ? {} : { signal }),
-      });
-      const [predicted] = await predictor.predict([candidate]);
-      const member: FrontMember = {
-        ...finished,
-        predicted: predicted!,
-        searched: candidate.score,
-        violation: violation(constraints, candidate),
-        genome: candidate.genome,
-      };
-      const { latencyMs } = candidate;
-      const objectives = [
-        sign * finished.measured.value,
-        finished.macs,
-        ...(latencyMs === undefined ? [] : [latencyMs]),
-      ];
-      refitted.push({ member, objectives });
-      yield { stage: 'finish', measured: i + 1, of: chosen.length, text: describeMember(member, original) };
-    } catch (error) {
-      if (!(error instanceof PareError)) throw error;
-      yield { stage: 'finish', warning: `candidate ${i + 1} is left out: ${error.message}` };
+  // Where all that were chosen fail, others take their place.
+  const failed = new Set<string>();
+  const choose = (): readonly Measured[] => {
+    const open = measured.filter((m) => !failed.has(m.key));
+    const list = chooseMembers(open, constraints, plan.members, options.variation, workshop.fitness, failed);
+    return early ? bestFirst(list, constraints) : list;
+  };
+  let chosen = choose();
+  for (let number = 1; chosen.length > 0;) {
+    for (const candidate of chosen) {
+      signal?.throwIfAborted();
+      if (refitted.length >= most) break;
+      if (hasty()) {
+        interrupted = true;
+        if (refitted.length > 0 && !early) break;
+      }
+      const name = `${String(number++).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
+      try {
+        const finished = await finish(candidate, name, {
+          out,
+          table,
+          context,
+          effort: interrupted ? plan.search : plan.final,
+          held,
+          recipe: options.recipe,
+          ...(test === undefined ? {} : { test }),
+          ...(signal === undefined ? {} : { signal }),
+        });
+        const [predicted] = await predictor.predict([candidate]);
+        const member: FrontMember = {
+          ...finished,
+          predicted: predicted!,
+          searched: candidate.score,
+          violation: violation(constraints, candidate),
+          genome: candidate.genome,
+        };
+        const { latencyMs } = candidate;
+        const objectives = [
+          sign * finished.measured.value,
+          finished.macs,
+          ...(latencyMs === undefined ? [] : [latencyMs]),
+        ];
+        refitted.push({ member, objectives });
+        yield { stage: 'finish', measured: refitted.length, of: chosen.length, text: describeMember(member, original) };
+      } catch (error) {
+        if (signal?.aborted === true || isOfTheSystem(error)) throw error;
+        const reason = error instanceof Error ? error.message : String(error);
+        failed.add(candidate.key);
+        leftOut.push({ genome: candidate.genome, reason });
+        rmSync(join(out, 'candidates', `${name}.onnx`), { force: true });
+        yield { stage: 'finish', warning: `${shortGenome(candidate.genome)} is left out: ${reason}` };
+      }
     }
+    if (refitted.length > 0) break;
+    chosen = number > ROUNDS * plan.members ? [] : choose();
+  }
+  if (refitted.length === 0) {
+    throw new PareError(`no candidate passed the last stage; the first one failed because: ${leftOut[0]!.reason}`);
   }
 
   // After the full refit some are beaten by others: those are no front.
@@ -142,6 +198,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     model: options.model,
     metric: originalMeasured.metric,
     constraints: withoutVolatile(constraints),
+    ...(interrupted ? { interrupted } : {}),
     reached,
     ...(reached ? {} : { note: note ?? 'no measured candidate holds all constraints; these come closest' }),
     original: {
@@ -154,9 +211,16 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     ...(belief === undefined ? {} : { belief }),
     ...(leaveOneOut === undefined ? {} : { leaveOneOut }),
     candidates: members,
+    ...(leftOut.length === 0 ? {} : { leftOut }),
   };
   writeJson(join(out, 'front.json'), front);
   return front;
+}
+
+/** The most accurate within the budget first. */
+function bestFirst(list: readonly Measured[], constraints: Constraints): Measured[] {
+  const over = new Map(list.map((m) => [m, violation(constraints, m)]));
+  return list.toSorted((a, b) => over.get(a)! - over.get(b)! || b.score - a.score);
 }
 
 interface Test {

@@ -5,20 +5,23 @@ import type { Fitness } from './fitness.js';
 import { genomeKey, partsOf } from './genome.js';
 import type { Variation } from './variation.js';
 
-/** The most accurate one within the budget, filled up to it, and others evenly along the price; dearest first. */
+/** `refused`: keys of candidates that did not pass the last stage. The most accurate one within the budget, filled up to it, and others evenly along the price; dearest first. */
 export function chooseMembers(
   measured: readonly Measured[],
   constraints: Constraints,
   count: number,
   variation: Variation,
   fitness: Fitness,
+  refused: ReadonlySet<string> = new Set(),
 ): Measured[] {
   const front = measuredFront(constraints, measured);
   const best = front.reduce<Measured | undefined>((a, b) => (a === undefined || b.score > a.score ? b : a), undefined);
   if (best === undefined) return [];
   const filled = fitness.assess(variation.fill(best.genome));
   const top =
-    filled.macs >= best.macs && violation(constraints, { ...filled, score: best.score }) <= violation(constraints, best)
+    !refused.has(filled.key) &&
+    filled.macs >= best.macs &&
+    violation(constraints, { ...filled, score: best.score }) <= violation(constraints, best)
       ? withMeasurement(filled, best.score, best.latencyMs)
       : best;
   // The one that uses the budget best stays too, where the most accurate one leaves some of it.

@@ -3,6 +3,7 @@
 // algorithm is replayed with the archive as a cache of measurements.
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
+import { inWords, PareError } from '../src/errors.js';
 import { measureLatency } from '../src/measure/latency.js';
 import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
@@ -10,6 +11,7 @@ import { createEnsemble } from '../src/predictor/ensemble.js';
 import { DEFAULT_FITNESS, fitnessMethod, openPredictor, type FitnessMethod } from '../src/predictor/fitness-methods.js';
 import { createRankAggregation } from '../src/predictor/rank-aggregation.js';
 import { createRng } from '../src/rng.js';
+import type { Prediction } from '../src/predictor/predictor.js';
 import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds } from './bypasses.js';
@@ -17,8 +19,11 @@ import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { inlineEvaluator } from './evaluator.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
+import type { Result } from './evaluator.js';
+import type { Candidate } from './fitness.js';
 import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
+import { createRefusals } from './refusals.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
 import type { Confidence } from './trust.js';
@@ -50,7 +55,10 @@ export interface OptimizeOptions {
   readonly fitness?: FitnessMethod;
   /** Where that method starts from, for those that take a file. */
   readonly predictor?: string;
+  /** Ends the run at once. */
   readonly signal?: AbortSignal;
+  /** Ends the run soon: the candidate under way is finished, and a front of what was measured is written. It can be resumed. */
+  readonly interrupt?: AbortSignal;
 }
 
 export interface OptimizeReport {
@@ -92,13 +100,15 @@ export async function* optimize(options: OptimizeOptions): AsyncGenerator<Optimi
   const release = claimFolder(options.out, options.resume ?? false);
   try {
     return yield* run(options);
+  } catch (error) {
+    throw inWords(error);
   } finally {
     release();
   }
 }
 
 async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, OptimizeResult, void> {
-  const { runtime, table, out, signal } = options;
+  const { runtime, table, out, signal, interrupt } = options;
   const started = performance.now();
   const seed = options.seed ?? '0';
   const rng = createRng(seed);
@@ -123,7 +133,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     roundTo,
     maxRatio: options.maxRatio ?? 1,
     mutations: options.mutations ?? [],
-    ...(signal === undefined ? {} : { signal }),
+    // Until something is measured there is nothing to save.
+    signal: AbortSignal.any([signal, interrupt].filter((s) => s !== undefined)),
   });
   try {
     const { dataset, reference, evaluation, context, replayer, fitness, learntMs } = workshop;
@@ -158,7 +169,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     };
     checkSameRun(join(out, 'config.json'), config);
     const limit = options.evaluations ?? (options.timeMs === undefined ? 24 : 400);
-    if (!existsSync(join(out, 'config.json'))) writeJson(join(out, 'config.json'), { ...config, evaluations: null });
+    if (!existsSync(join(out, 'config.json')))
+      writeJson(join(out, 'config.json'), { ...config, evaluations: null, archived: null });
 
     const inline = inlineEvaluator({
       ...context,
@@ -167,25 +179,53 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       concurrency: Math.min(2, runtime.concurrency),
     });
     const log = openJsonLog(join(out, 'archive.jsonl'), parseRecord);
-    const archive = archiveOf(log, volatile, inline, plan.search, signal);
+    const archive = archiveOf({
+      log,
+      volatile,
+      evaluator: inline,
+      effort: plan.search,
+      ...(signal === undefined ? {} : { signal }),
+      ...(interrupt === undefined ? {} : { interrupt }),
+    });
+    const refusals = createRefusals();
+    const measure = async (
+      candidates: readonly Candidate[],
+      predictions?: readonly Prediction[],
+    ): Promise<readonly (Result | undefined)[]> => {
+      const results = await archive.measure(candidates, predictions);
+      return results.map((result, i) => {
+        if (result === undefined) return undefined;
+        if ('failed' in result) {
+          refusals.failed(candidates[i]!, result.failed);
+          return undefined;
+        }
+        refusals.worked(candidates[i]!.genome);
+        return result;
+      });
+    };
     const measured: Measured[] = [];
+    let tried = 0;
     const beforeSearch = performance.now();
     const bypasses = wantsLatency
       ? await bypassSeeds({
           replayer,
           variation,
           assess: workshop.assess,
-          measure: (candidates) => archive.measure(candidates),
+          measure: (candidates) => measure(candidates),
           share: targets.high,
         })
-      : [];
+      : { seeds: [], alone: [] };
     const search = explore({
       base: original,
-      seeds: [...bypasses, ...variation.seeds(20, rng.fork('seeds'))],
-      initial: bypasses.length + 8,
+      known: bypasses.alone,
+      seeds: [...bypasses.seeds, ...variation.seeds(20, rng.fork('seeds'))],
+      initial: bypasses.seeds.length + 8,
       assess: workshop.assess,
-      vary: (a, b, stream) => variation.vary(a, b, stream),
-      measure: (candidates, predictions) => archive.measure(candidates, predictions),
+      vary: (a, b, stream) => {
+        const made = variation.vary(a, b, stream);
+        return made === undefined || refusals.allows(made) ? made : undefined;
+      },
+      measure,
       ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
       ...('choose' in method ? { blindly: method.choose } : {}),
       constraints,
@@ -193,6 +233,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       evaluations: limit,
       stop: () => {
         signal?.throwIfAborted();
+        if (interrupt?.aborted === true) return true;
         if (options.timeMs === undefined) return false;
         const now = performance.now();
         const each = (now - beforeSearch) / Math.max(1, archive.fresh());
@@ -204,6 +245,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     try {
       for await (const report of search) {
         measured.splice(0, measured.length, ...report.measured);
+        tried = report.tried;
+        for (const warning of refusals.warnings()) yield { stage: report.stage, warning };
         volatile.touch(performance.now() - started);
         const words = report.stage === 'learnt' ? confidenceText(report.confidence, evaluation.metric) : undefined;
         if (words !== undefined) yield { stage: 'learnt', text: words };
@@ -228,9 +271,13 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       recipe: { sourceSha256, version: options.version },
       ...(options.test === undefined ? {} : { test: options.test }),
       ...(note === undefined ? {} : { note }),
+      reasons: refusals.reasons,
       ...(signal === undefined ? {} : { signal }),
+      ...(interrupt === undefined ? {} : { interrupt }),
     });
-    writeJson(join(out, 'config.json'), { ...config, evaluations: measured.length });
+    if (front.interrupted !== true) {
+      writeJson(join(out, 'config.json'), { ...config, evaluations: tried, archived: archive.used() });
+    }
     const { fileLatencies } = volatile;
     const files: readonly [string, string][] = [
       ['original', options.model],
@@ -248,7 +295,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     return {
       out,
       front,
-      evaluations: measured.length,
+      evaluations: tried,
       measured,
       fileLatencies,
       spentMs: volatile.spentMs + performance.now() - started,

@@ -1,14 +1,55 @@
 // The one error a user of Pare is meant to read; any other error is a defect of Pare itself.
 
+export interface PareErrorOptions extends ErrorOptions {
+  /** What the program ends with: 2, what the user can mend, unless told otherwise. */
+  readonly exitCode?: number;
+}
+
 /**
  * An error for the user: one sentence that names the thing, the rule it breaks and the way out. The command line
- * prints the sentence without a stack and exits with code 2.
+ * prints the sentence without a stack and exits with its code.
  */
 export class PareError extends Error {
   override readonly name = 'PareError';
+  readonly exitCode: number;
+
+  constructor(message: string, options: PareErrorOptions = {}) {
+    super(message, options);
+    this.exitCode = options.exitCode ?? 2;
+  }
 }
 
 /** Throws a {@link PareError}; usable where an expression is wanted: `map.get(key) ?? fail('...')`. */
 export function fail(message: string, options?: ErrorOptions): never {
   throw new PareError(message, options);
 }
+
+/** What the system says of a file or of memory that the user can do something about, as a sentence; other errors as they are. */
+export function inWords(error: unknown, file?: string): unknown {
+  if (!(error instanceof Error) || error instanceof PareError) return error;
+  // the cast: Node's system errors carry code and path
+  const { code, path = file } = error as NodeJS.ErrnoException;
+  const words = code === undefined ? undefined : SYSTEM_ERRORS.get(code);
+  if (words === undefined) return error;
+  return new PareError(`${path === undefined ? '' : `${path}: `}${words}`, { cause: error });
+}
+
+/** Is it the machine's state, and not what was being done, that made this fail? Causes are looked at as well. */
+export function isOfTheSystem(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code } = error as NodeJS.ErrnoException; // as above
+  if (code !== undefined && (SYSTEM_ERRORS.has(code) || code.startsWith('ERR_WORKER'))) return true;
+  return isOfTheSystem(error.cause);
+}
+
+const SYSTEM_ERRORS: ReadonlyMap<string, string> = new Map([
+  ['ENOSPC', 'the disk is full; make room, or choose another folder (a run in it goes on with --resume)'],
+  ['EDQUOT', 'the disk quota is used up; make room, or choose another folder (a run in it goes on with --resume)'],
+  ['EFBIG', 'the file would be larger than this system allows; raise the limit (ulimit -f), or choose another folder'],
+  ['EROFS', 'the folder is read-only; choose one that can be written'],
+  ['EACCES', 'permission denied; choose a place that may be read and written'],
+  ['EPERM', 'the system does not permit it; choose a place that may be read and written'],
+  ['EIO', 'the disk reports an error; check it, or choose another folder'],
+  ['EMFILE', 'too many files are open; raise the limit (ulimit -n) and go on'],
+  ['ENFILE', 'too many files are open on this machine; close some programs and go on'],
+]);

@@ -1,6 +1,6 @@
 // The command line as a function: parses, runs one command, turns errors into one sentence and an exit code.
 import yargs from 'yargs';
-import { PareError } from '../errors.js';
+import { inWords, PareError } from '../errors.js';
 import { compareCommand } from './compare.js';
 import { countCommand } from './count.js';
 import { gradcheckCommand } from './gradcheck.js';
@@ -12,13 +12,13 @@ import { trainCommand } from './train.js';
 import { verifyCommand } from './verify.js';
 import { packageVersion } from './version.js';
 
-/** The exit code: 0, 1 for a defect of Pare, 2 for a file, option or budget that the user can mend. */
+/** The exit code: 0, 1 for a defect of Pare, 2 for a file, option or budget that the user can mend, 130 when interrupted. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
   try {
     await parser(args).parseAsync();
     return 0;
   } catch (error) {
-    return report(error, args.includes('--stack'));
+    return report(inWords(error), args.includes('--stack'));
   }
 }
 
@@ -81,7 +81,7 @@ function report(error: unknown, stack: boolean): number {
   if (error instanceof PareError) {
     console.error(`pare: ${error.message}`);
     if (stack) console.error(error.stack);
-    return 2;
+    return error.exitCode;
   }
   const known = error instanceof Error ? error : new Error(String(error));
   console.error(`pare: unexpected error, a defect of Pare: ${known.message}${stack ? '' : ' (--stack shows where)'}`);

@@ -110,7 +110,11 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
     }
     const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
     const interrupt = new AbortController();
-    const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; continue with --resume'));
+    // Once: a second one meets the system's own handler, which ends the process at once. The run can be resumed all the same.
+    const onInterrupt = (): void => {
+      process.stderr.write('\npare: interrupted: what is under way is finished and written; again to end at once\n');
+      interrupt.abort(new PareError('interrupted before anything was measured; begin anew', { exitCode: INTERRUPTED }));
+    };
     process.once('SIGINT', onInterrupt);
     try {
       const timeMs = args.time === undefined ? undefined : duration(args.time);
@@ -137,7 +141,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         runtime,
         table: standardOps,
         version: packageVersion(),
-        signal: interrupt.signal,
+        interrupt: interrupt.signal,
         fitness: method,
         ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
         ...(args.test === undefined ? {} : { test: args.test }),
@@ -154,15 +158,25 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         original: args.model,
         volatile: volatileLines(step.value),
       });
-      const picked = args.pick === undefined ? undefined : pick(args.pick, step.value.out, step.value.front);
+      const { interrupted } = step.value.front;
+      const picked =
+        args.pick === undefined || interrupted === true ? undefined : pick(args.pick, step.value.out, step.value.front);
       console.log(args.json ? JSON.stringify(step.value.front, undefined, 2) : summary(step.value));
       if (picked !== undefined && !args.json) console.log(`picked ${picked.from} as ${picked.file}`);
+      if (interrupted === true) {
+        throw new PareError('interrupted: what there is was written; --resume goes on to the whole front', {
+          exitCode: INTERRUPTED,
+        });
+      }
     } finally {
       process.removeListener('SIGINT', onInterrupt);
       await runtime.close();
     }
   },
 };
+
+/** What shells report of a program that SIGINT ended. */
+const INTERRUPTED = 130;
 
 /** One live line on a terminal; lines for generations, measurements and stages otherwise. */
 function progress(quiet: boolean, timeMs: number | undefined): (report: OptimizeReport) => void {

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fail, PareError } from '../errors.js';
+import { fail, inWords, PareError } from '../errors.js';
 import type { Attribute, Graph, Model, Node } from '../ir/graph.js';
 import type { Tensor } from '../ir/tensor.js';
 import { encodeInto } from './codec.js';
@@ -213,7 +213,8 @@ function writeFiles(outputs: readonly Output[]): readonly string[] {
     for (const folder of new Set(drafts.map((d) => dirname(d.path)))) syncFolder(folder);
   } catch (error) {
     for (const { draft } of drafts) rmSync(draft, { force: true });
-    if (error instanceof PareError) throw error;
+    const said = inWords(error, outputs.at(-1)!.path);
+    if (said instanceof PareError) throw said;
     fail(`cannot write ${outputs.at(-1)!.path}: ${error instanceof Error ? error.message : String(error)}`, {
       cause: error,
     });

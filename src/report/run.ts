@@ -38,6 +38,7 @@ const member = z.object({
 const frontFile = z.object({
   model: z.string(),
   metric: z.string(),
+  interrupted: z.boolean().optional(),
   reached: z.boolean(),
   note: z.string().optional(),
   original: z.object({
@@ -49,6 +50,7 @@ const frontFile = z.object({
   }),
   leaveOneOut: z.array(z.number()).optional(),
   candidates: z.array(member),
+  leftOut: z.array(z.object({ genome: z.array(edit), reason: z.string() })).optional(),
 });
 
 const archived = z.object({
@@ -59,6 +61,10 @@ const archived = z.object({
   predicted: z.object({ mean: z.number(), deviation: z.number() }).optional(),
 });
 
+const archivedFailure = z.object({ genome: z.array(edit), failed: z.string() });
+
+const refused = z.object({ genome: z.array(edit), reason: z.string() });
+
 export type FrontReport = z.infer<typeof frontFile>;
 export type FigureReport = z.infer<typeof figure>;
 
@@ -66,6 +72,8 @@ export interface RunFiles {
   readonly front: FrontReport;
   /** Everything that was measured during the search. */
   readonly searched: readonly z.infer<typeof archived>[];
+  /** What could not be measured, or not be handed over, and why. */
+  readonly failed: readonly z.infer<typeof refused>[];
 }
 
 /** Reads front.json and archive.jsonl; throws PareError when the folder holds no finished run. */
@@ -79,12 +87,16 @@ export function readRun(folder: string): RunFiles {
   const lines = existsSync(join(folder, 'archive.jsonl'))
     ? readFileSync(join(folder, 'archive.jsonl'), 'utf8').split('\n')
     : [];
-  return {
-    front: parsed(frontFile, path, readFileSync(path, 'utf8')),
-    searched: lines
-      .filter((l) => l.endsWith('}'))
-      .map((line, i) => parsed(archived, `${folder}/archive.jsonl, line ${i + 1}`, line)),
-  };
+  const front = parsed(frontFile, path, readFileSync(path, 'utf8'));
+  const searched: z.infer<typeof archived>[] = [];
+  const failed: z.infer<typeof refused>[] = [];
+  lines.forEach((line, i) => {
+    if (!line.endsWith('}')) return;
+    const record = parsed(z.union([archived, archivedFailure]), `${folder}/archive.jsonl, line ${i + 1}`, line);
+    if ('failed' in record) failed.push({ genome: record.genome, reason: record.failed });
+    else searched.push(record);
+  });
+  return { front, searched, failed: [...failed, ...(front.leftOut ?? [])] };
 }
 
 function parsed<T>(schema: z.ZodType<T>, name: string, text: string): T {
@@ -201,7 +213,7 @@ export function recipeText(genome: readonly { readonly mutation: string }[]): st
 }
 
 function reportText(
-  { front, searched }: RunFiles,
+  { front, searched, failed }: RunFiles,
   before: Cost,
   after: Cost | undefined,
   volatile: readonly string[],
@@ -225,6 +237,9 @@ function reportText(
   const lines = [
     `# ${front.model}, pared`,
     '',
+    front.interrupted === true
+      ? '**The run was interrupted:** this is what it had by then, refitted in haste; `--resume` goes on to the whole front.\n'
+      : '',
     front.reached ? '' : `**The budget was not reached:** ${front.note ?? 'these candidates come closest'}.\n`,
     `Original: ${mega(original.macs)} MACs (${mega(2 * original.macs)} FLOPs = 2 x MACs), ${mega(original.params)} parameters, peak activations ${mega(original.memoryBytes)}B; ` +
       `${front.metric} on held-out calibration data ${alone(original.measured)}` +
@@ -235,6 +250,7 @@ function reportText(
     ...rows.map((r) => `| ${r.join(' | ')} |`),
     '',
     `${searched.length} candidates were measured during the search on samples apart from the held-out ones; test data, where given, took no part in any choice.`,
+    ...failureLines(failed),
     '',
     '![front](plots/front.svg) ![predicted against measured](plots/predicted.svg)',
     ...(after === undefined
@@ -248,6 +264,15 @@ function reportText(
     '<!-- volatile: end -->',
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** By reason: many candidates may fail for the same one. */
+function failureLines(failed: RunFiles['failed']): string[] {
+  if (failed.length === 0) return [];
+  const byReason = new Map<string, string[]>();
+  for (const { genome, reason } of failed) byReason.set(reason, [...(byReason.get(reason) ?? []), recipeText(genome)]);
+  const rows = [...byReason].map(([reason, recipes]) => `- ${reason} (${[...new Set(recipes)].join('; ')})`);
+  return ['', `${failed.length} candidates could not be measured or handed over:`, '', ...rows];
 }
 
 function writeBeside(path: string, text: string): string {

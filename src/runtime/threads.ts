@@ -102,7 +102,10 @@ function startThread(): Thread {
         dead = error;
         reject(error);
       };
-      const exited = (code: number): void => failed(new Error(`a thread of the runtime ended with code ${code}`));
+      const exited = (code: number): void =>
+        failed(
+          Object.assign(new Error(`a thread of the runtime ended with code ${code}`), { code: 'ERR_WORKER_ENDED' }),
+        );
       const answered = (reply: Reply): void => {
         done();
         try {

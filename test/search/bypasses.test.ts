@@ -25,19 +25,20 @@ describe('bypass seeds', () => {
     const fitness = createFitness(replayer);
     const variation = createVariation(fitness, replayer, { kind: 'macs', low: 0.3, high: 0.6 });
     const alone: number[] = [];
-    const seeds = await bypassSeeds({
+    const { seeds, alone: singles } = await bypassSeeds({
       replayer,
       variation,
       assess: (genome) => fitness.assess(genome),
       // what is missed least here: what costs least
       measure: (candidates) => {
         alone.push(...candidates.map((c) => c.macs));
-        return Promise.resolve(candidates.map((c) => ({ score: c.macs })));
+        return Promise.resolve(candidates.map((c) => ({ key: c.key, score: c.macs })));
       },
       share: 0.6,
     });
     expect(alone.length).toBeGreaterThan(0);
     expect(alone.every((macs) => macs < base.cost.macs)).toBe(true);
+    expect(singles.map((m) => m.macs)).toEqual(alone);
     expect(seeds.length).toBeGreaterThan(0);
     for (const seed of seeds) {
       expect(seed[0]?.mutation).toBe('remove-block');
