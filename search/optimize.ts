@@ -3,7 +3,7 @@
 // algorithm is replayed with the archive as a cache of measurements.
 import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { inWords, PareError } from '../src/errors.js';
+import { inWords } from '../src/errors.js';
 import { measureLatency } from '../src/measure/latency.js';
 import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
