@@ -8,18 +8,16 @@ import {
   intsAttribute,
   withAttributes,
   type Attribute,
-  type Model,
   type Node,
 } from '../../src/ir/graph.js';
 import { factoriseDepthwise } from '../../src/recovery/depthwise.js';
 import { factorise, isFactorable, type Factorisation, type Factors } from '../../src/recovery/factors.js';
-import type { Rng } from '../../src/rng.js';
 import type { Json } from '../genome.js';
-import { editModel, type ModelEditor } from './edit.js';
+import type { ModelEditor } from './edit.js';
+import { layerMutation } from './layer-mutation.js';
 import {
   constantTensorOf,
   gramOf,
-  layerFinder,
   lazyTensor,
   numbersOf,
   openLayers,
@@ -29,7 +27,7 @@ import {
   type OpenLayer,
 } from './layers.js';
 import type { Mutation, MutationContext, Place } from './mutation.js';
-import { isCount, joinLayers, layersOf } from './params.js';
+import { isCount } from './params.js';
 
 /**
  * 'spatial': k x 1 then 1 x k; 'spatial-horizontal': 1 x k then k x 1; 'svd': k x k then 1 x 1 (matrices: two thin ones);
@@ -71,12 +69,13 @@ export function createFactorizer(): Factorizer {
   const ranks: RankCurves = new WeakMap();
   const sites = (context: MutationContext): FactorSite[] =>
     openLayers(context).flatMap((open) => sitesOf(open, context, decompose));
-  const mutation: Mutation = {
+  const frame = layerMutation<FactorParams>({
     name: FACTORIZE_CONV,
     summary:
       'replaces a convolution or matrix by two thinner ones (k x 1 and 1 x k, low rank, depthwise and pointwise)',
-    law: 'approximate',
-    propose(context: MutationContext, rng: Rng): Json | undefined {
+    form: '{"weight": name, "kind": kind, "rank": number}',
+    read: readParams,
+    propose(context, rng) {
       const all = sites(context);
       if (all.length === 0) return undefined;
       const weight = rng.pick([...new Set(all.map((s) => s.weight))]);
@@ -84,14 +83,10 @@ export function createFactorizer(): Factorizer {
       return paramsOf({ weight, kind: site.kind, rank: rng.pick(site.ranks) });
     },
     places: (context) => sites(context).flatMap(placesOf),
-    join: joinLayers,
-    apply(params: Json, context: MutationContext): Model {
-      const list = layersOf(FACTORIZE_CONV, params, readParams, '{"weight": name, "kind": kind, "rank": number}');
-      const find = layerFinder(FACTORIZE_CONV, openLayers(context));
-      const edit = editModel(context.analysis.model);
-      for (const one of list) replaceLayer(one, find(one.weight), context, edit, decompose, ranks);
-      return edit.model();
-    },
+    change: (params, open, context, edit) => replaceLayer(params, open, context, edit, decompose, ranks),
+  });
+  const mutation: Mutation = {
+    ...frame,
     removal(group, context) {
       const first = group.members.find((m) => m.role === 'out')?.tensor;
       const bytes = first === undefined ? undefined : constantTensorOf(context, first).bytes;

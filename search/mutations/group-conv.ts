@@ -1,15 +1,14 @@
 // group-conv: a dense Conv becomes a grouped one; channels stay where they are, so group g of the outputs sees group g of the inputs only.
 // With knowledge the channels that it still sees take over what they can foretell of the others.
 import { PareError } from '../../src/errors.js';
-import { intAttribute, withAttributes, type Model } from '../../src/ir/graph.js';
+import { intAttribute, withAttributes } from '../../src/ir/graph.js';
 import { restrict, type Part, type Restriction } from '../../src/recovery/restrict.js';
-import type { Rng } from '../../src/rng.js';
 import type { Json } from '../genome.js';
-import { editModel, type ModelEditor } from './edit.js';
+import type { ModelEditor } from './edit.js';
+import { layerMutation } from './layer-mutation.js';
 import {
   constantTensorOf,
   gramOf,
-  layerFinder,
   lazyTensor,
   numbersOf,
   openLayers,
@@ -17,8 +16,8 @@ import {
   tensorCache,
   type OpenLayer,
 } from './layers.js';
-import { proposeOne, type Mutation, type MutationContext, type Place } from './mutation.js';
-import { isCount, joinLayers, layersOf } from './params.js';
+import type { Mutation, MutationContext, Place } from './mutation.js';
+import { isCount } from './params.js';
 
 const GROUP_CONV = 'group-conv';
 
@@ -41,29 +40,21 @@ export function groupConv(): Mutation {
         };
       }),
     );
-  return {
+  return layerMutation<GroupParams>({
     name: GROUP_CONV,
     summary: 'splits a dense convolution into groups of channels',
-    law: 'approximate',
-    propose: (context: MutationContext, rng: Rng): Json | undefined => proposeOne(places(context), rng),
+    form: '{"weight": name, "group": number}',
+    read: readParams,
     places,
-    join: joinLayers,
-    apply(params: Json, context: MutationContext): Model {
-      const list = layersOf(GROUP_CONV, params, readParams, '{"weight": name, "group": number}');
-      const find = layerFinder(GROUP_CONV, openLayers(context));
-      const edit = editModel(context.analysis.model);
-      for (const { weight, group } of list) {
-        const own = find(weight);
-        if (!groupCounts(own, context).includes(group)) {
-          throw new PareError(
-            `${GROUP_CONV}: "${weight}" of ${own.channels} to ${own.layer.outputs} channels does not split into ${group} groups here`,
-          );
-        }
-        split(own, group, context, edit, restricted);
+    change({ weight, group }, own, context, edit) {
+      if (!groupCounts(own, context).includes(group)) {
+        throw new PareError(
+          `${GROUP_CONV}: "${weight}" of ${own.channels} to ${own.layer.outputs} channels does not split into ${group} groups here`,
+        );
       }
-      return edit.model();
+      split(own, group, context, edit, restricted);
     },
-  };
+  });
 }
 
 function readParams(record: { readonly [key: string]: Json }): GroupParams | undefined {

@@ -1,16 +1,15 @@
 // shrink-kernel: a Conv keeps the middle of its kernel (5 x 5 -> 3 x 3, 3 x 3 -> 1 x 1) and every window its place; with knowledge the taps that
 // stay take over what they can foretell of the others.
 import { PareError } from '../../src/errors.js';
-import { attrInts, attrString, intsAttribute, withAttributes, type Model } from '../../src/ir/graph.js';
+import { attrInts, attrString, intsAttribute, withAttributes } from '../../src/ir/graph.js';
 import { windowsOf } from '../../src/recovery/layers.js';
 import { restrict, type Restriction } from '../../src/recovery/restrict.js';
-import type { Rng } from '../../src/rng.js';
 import type { Json } from '../genome.js';
-import { editModel, type ModelEditor } from './edit.js';
+import type { ModelEditor } from './edit.js';
+import { layerMutation } from './layer-mutation.js';
 import {
   constantTensorOf,
   gramOf,
-  layerFinder,
   lazyTensor,
   numbersOf,
   openLayers,
@@ -19,8 +18,8 @@ import {
   tensorCache,
   type OpenLayer,
 } from './layers.js';
-import { proposeOne, type Mutation, type MutationContext, type Place } from './mutation.js';
-import { isCount, joinLayers, layersOf } from './params.js';
+import type { Mutation, MutationContext, Place } from './mutation.js';
+import { isCount } from './params.js';
 
 const SHRINK_KERNEL = 'shrink-kernel';
 
@@ -44,29 +43,21 @@ export function shrinkKernel(): Mutation {
         };
       }),
     );
-  return {
+  return layerMutation<ShrinkParams>({
     name: SHRINK_KERNEL,
     summary: 'gives a convolution a smaller kernel around the same centre',
-    law: 'approximate',
-    propose: (context: MutationContext, rng: Rng): Json | undefined => proposeOne(places(context), rng),
+    form: '{"weight": name, "kernel": [lengths]}',
+    read: readParams,
     places,
-    join: joinLayers,
-    apply(params: Json, context: MutationContext): Model {
-      const list = layersOf(SHRINK_KERNEL, params, readParams, '{"weight": name, "kernel": [lengths]}');
-      const find = layerFinder(SHRINK_KERNEL, openLayers(context));
-      const edit = editModel(context.analysis.model);
-      for (const { weight, kernel } of list) {
-        const own = find(weight);
-        const known = smallerKernels(own, context);
-        if (!known.some((k) => k.join() === kernel.join())) {
-          const options = known.length === 0 ? 'none fits' : `possible: ${known.map((k) => k.join('x')).join(', ')}`;
-          throw new PareError(`${SHRINK_KERNEL}: "${weight}" cannot have a kernel of ${kernel.join('x')}: ${options}`);
-        }
-        shrink(own, kernel, context, edit, restricted);
+    change({ weight, kernel }, own, context, edit) {
+      const known = smallerKernels(own, context);
+      if (!known.some((k) => k.join() === kernel.join())) {
+        const options = known.length === 0 ? 'none fits' : `possible: ${known.map((k) => k.join('x')).join(', ')}`;
+        throw new PareError(`${SHRINK_KERNEL}: "${weight}" cannot have a kernel of ${kernel.join('x')}: ${options}`);
       }
-      return edit.model();
+      shrink(own, kernel, context, edit, restricted);
     },
-  };
+  });
 }
 
 function readParams(record: { readonly [key: string]: Json }): ShrinkParams | undefined {
