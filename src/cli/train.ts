@@ -6,12 +6,16 @@ import { heldOutPart } from '../measure/held-out.js';
 import { writeModel } from '../onnx/write.js';
 import { standardOps } from '../ops/index.js';
 import { createRng } from '../rng.js';
-import { ortRuntime } from '../runtime/ort.js';
+import { threadRuntime } from '../runtime/threads.js';
 import { modelInputs } from '../runtime/source.js';
 import { optimizerNames, type Optimizer } from '../training/optimizer.js';
 import { reinitialized } from '../training/reinit.js';
 import { scheduleNames, scheduleOf, type ScheduleName } from '../training/schedule.js';
 import { train, type HeldOut, type TrainOptions, type TrainReport, type TrainResult } from '../training/trainer.js';
+import { distillation } from '../training/distillation.js';
+import { lossNames, type Loss } from '../training/loss.js';
+import { withFoldedNorms } from '../../search/fold-norms.js';
+import { augmentationOf, lossPlan } from './train-plan.js';
 import { formatPercent } from './format.js';
 import { jsonOption, matcher, openModel, wholeNumber } from './options.js';
 
@@ -23,13 +27,19 @@ interface Arguments {
   readonly epochs: number | undefined;
   readonly steps: number | undefined;
   readonly time: string | undefined;
-  readonly optimizer: Optimizer['kind'];
+  readonly optimizer: Optimizer['kind'] | undefined;
   readonly rate: number | undefined;
   readonly schedule: ScheduleName;
   readonly decay: number;
   readonly clip: number | undefined;
   readonly average: number | undefined;
-  readonly 'batch-norm': 'train' | 'frozen';
+  readonly 'batch-norm': 'train' | 'frozen' | 'folded' | undefined;
+  readonly loss: Loss['kind'] | undefined;
+  readonly temperature: number | undefined;
+  readonly 'label-smoothing': number | undefined;
+  readonly labels: number | undefined;
+  readonly like: string[];
+  readonly augment: string;
   readonly freeze: string[];
   readonly batch: number;
   readonly 'held-out': number;
@@ -68,28 +78,62 @@ export const trainCommand: CommandModule<object, Arguments> = {
         describe: 'batches, instead of epochs',
       })
       .option('time', { type: 'string', describe: 'instead of epochs, such as 30m, 90s or 2h' })
-      .option('optimizer', { choices: optimizerNames, default: 'sgd' as const, describe: 'sgd has Nesterov momentum' })
+      .option('optimizer', {
+        choices: optimizerNames,
+        describe: 'default: adamw with a teacher, otherwise sgd, which has Nesterov momentum',
+      })
       .option('rate', {
         type: 'number',
         coerce: optional(positive('rate')),
-        describe: 'peak learning rate (sgd 0.02, others 0.001)',
+        describe: 'peak learning rate (sgd 0.02, others 0.001; with a teacher 0.0003)',
       })
       .option('schedule', { choices: scheduleNames, default: 'cosine' as const, describe: 'of the learning rate' })
       .option('decay', { type: 'number', default: 1e-4, describe: 'weight decay' })
       .option('clip', {
         type: 'number',
         coerce: optional(positive('clip')),
-        describe: 'largest common norm of the gradients',
+        describe: 'largest common norm of the gradients (with a teacher 5)',
       })
       .option('average', {
         type: 'number',
         coerce: optional(below1('average')),
-        describe: 'decay of a moving average of the weights',
+        describe: 'decay of a moving average of the weights, 0 for none (with a teacher 0.99)',
       })
       .option('batch-norm', {
-        choices: ['train', 'frozen'] as const,
-        default: 'train' as const,
-        describe: 'statistics of each batch, or those of the file',
+        choices: ['train', 'frozen', 'folded'] as const,
+        describe:
+          'statistics of each batch (train), those of the file (frozen), or written into the layers before (folded; default with a teacher)',
+      })
+      .option('loss', {
+        choices: lossNames,
+        describe: 'default: distill with a teacher of class scores, cross-entropy with labels, mse with targets',
+      })
+      .option('temperature', {
+        type: 'number',
+        coerce: optional(positive('temperature')),
+        describe: 'of distillation (4)',
+      })
+      .option('label-smoothing', {
+        type: 'number',
+        coerce: optional(below1('label-smoothing')),
+        describe: 'share of cross-entropy targets spread over all classes (0.05)',
+      })
+      .option('labels', {
+        type: 'number',
+        coerce: optional(below1('labels')),
+        describe: 'with a teacher: weight of the labels beside it, such as 0.1',
+      })
+      .option('like', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: "a value inside the network that is to be like the teacher's of this name; again for more",
+      })
+      .option('augment', {
+        type: 'string',
+        default: 'auto',
+        describe: 'auto (photographs are flipped and shifted), none, or a list such as flip,crop=4,cutout=8',
       })
       .option('freeze', {
         type: 'string',
@@ -147,29 +191,48 @@ export const trainCommand: CommandModule<object, Arguments> = {
 async function run(args: Arguments): Promise<TrainResult> {
   const opened = openModel(args.model);
   const teacher = args.teacher === undefined ? undefined : openModel(args.teacher);
-  const model = args.reinit === undefined ? opened : reinitialized(opened, createRng(args.reinit).fork('reinit'));
+  const fresh = args.reinit === undefined ? undefined : createRng(args.reinit).fork('reinit');
+  // it starts close to the teacher
+  const close = teacher !== undefined && fresh === undefined;
+  const norms = args['batch-norm'] ?? (close ? 'folded' : 'train');
+  const kind = args.optimizer ?? (close ? distillation.optimizer.kind : 'sgd');
+  const clip = args.clip ?? (close ? distillation.clip : undefined);
+  const average = args.average ?? (close ? distillation.average : 0);
+  const model =
+    fresh !== undefined
+      ? reinitialized(opened, fresh)
+      : norms === 'folded'
+        ? withFoldedNorms(opened, standardOps)
+        : opened;
   const dataset = openDataset(args.data, modelInputs(model));
-  const runtime = ortRuntime();
+  // a thread of its own: the next batch is loaded while it works on this one
+  const runtime = threadRuntime(1);
   const stop = new AbortController();
   const interrupt = (): void => stop.abort();
   process.once('SIGINT', interrupt);
   try {
     const rng = createRng(args.seed).fork('train');
     const shared = { runtime, rng, threads: args.threads, ...(teacher === undefined ? {} : { teacher }) };
+    const augment = augmentationOf(args.augment, dataset);
+    const plan = lossPlan(args, dataset, teacher !== undefined);
     const heldOut = await heldOutPart(dataset, { ...shared, batch: args.batch, share: args['held-out'] });
     const reports = train(model, dataset, {
       table: standardOps,
       ...shared,
       bound: boundOf(args),
       batch: args.batch,
-      optimizer: optimizerOf(args),
-      rate: args.rate ?? RATES[args.optimizer],
+      optimizer: optimizerOf(kind, args.decay),
+      rate: args.rate ?? (close && args.optimizer === undefined ? distillation.rate : RATES[kind]),
       schedule: scheduleOf(args.schedule),
+      ...(plan.loss === undefined ? {} : { loss: plan.loss }),
+      augment,
       step: {
-        batchNorm: args['batch-norm'],
+        ...(plan.weight === undefined ? {} : { weight: plan.weight }),
+        also: plan.also,
+        batchNorm: norms === 'frozen' ? 'frozen' : 'train',
         frozen: matcher(args.freeze),
-        ...(args.clip === undefined ? {} : { clip: args.clip }),
-        ...(args.average === undefined ? {} : { average: args.average }),
+        ...(clip === undefined ? {} : { clip }),
+        ...(average === 0 ? {} : { average }),
       },
       ...(heldOut === undefined ? {} : { heldOut }),
       ...(args.patience === undefined ? {} : { patience: args.patience }),
@@ -197,9 +260,9 @@ function boundOf({ epochs, steps, time }: Arguments): TrainOptions['bound'] {
   return { timeMs };
 }
 
-function optimizerOf({ optimizer, decay }: Arguments): Optimizer {
+function optimizerOf(kind: Optimizer['kind'], decay: number): Optimizer {
   if (!(decay >= 0)) throw new PareError('--decay must be 0 or more');
-  return optimizer === 'sgd' ? { kind: 'sgd', momentum: 0.9, decay } : { kind: optimizer, decay };
+  return kind === 'sgd' ? { kind, momentum: 0.9, decay } : { kind, decay };
 }
 
 function positive(name: string) {

@@ -13,6 +13,10 @@ export interface Augmentation {
   readonly cutout?: number | undefined;
 }
 
+export function changesImages(how: Augmentation): boolean {
+  return how.flip === true || (how.crop ?? 0) > 0 || (how.cutout ?? 0) > 0;
+}
+
 /** Every image of rank 4 changed in its own way; other inputs are passed on. */
 export function augmented(
   inputs: ReadonlyMap<string, RuntimeTensor>,
@@ -20,7 +24,7 @@ export function augmented(
   how: Augmentation,
   rng: Rng,
 ): ReadonlyMap<string, RuntimeTensor> {
-  if (how.flip !== true && (how.crop ?? 0) === 0 && (how.cutout ?? 0) === 0) return inputs;
+  if (!changesImages(how)) return inputs;
   return new Map(
     [...inputs].map(([name, t]) => [
       name,

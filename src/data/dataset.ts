@@ -9,7 +9,7 @@ import { planInput, type InputPlan } from './adapt.js';
 import { openCifar } from './cifar.js';
 import { openIdx } from './idx.js';
 import { openImages } from './images.js';
-import { readManifest, type LocatedManifest, type MetricName, type Preprocessing } from './manifest.js';
+import { readManifest, type LocatedManifest, type Manifest, type MetricName, type Preprocessing } from './manifest.js';
 import { arrayPlace, openNpz } from './npz.js';
 import type { Column, DataSource } from './source.js';
 
@@ -25,6 +25,7 @@ export interface Dataset {
   /** What messages call it. */
   readonly name: string;
   readonly size: number;
+  readonly format: Manifest['format'];
   /** One class a sample; absent when the data have none. */
   readonly labels?: Int32Array;
   readonly hasTargets: boolean;
@@ -93,6 +94,7 @@ function adapt(
   return {
     name: located.name,
     size: source.size,
+    format: manifest.format,
     hasTargets: source.targets !== undefined,
     metric,
     preprocessing,

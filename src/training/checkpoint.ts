@@ -15,6 +15,8 @@ const progress = z.object({
   best: z.object({ step: z.int(), value: z.number(), metric: z.string() }).optional(),
   /** Epochs since the held-out metric last rose. */
   waited: z.int().nonnegative(),
+  /** Of a run bounded in time: the step at which each of its hundredths began. */
+  pace: z.array(z.int().nonnegative()).readonly(),
 });
 export type Progress = z.infer<typeof progress>;
 

@@ -5,13 +5,24 @@ import type { Emitter } from './emitter.js';
 export type Loss =
   /** Targets are probabilities; `smoothing` mixes them with the uniform distribution. */
   | { readonly kind: 'cross-entropy'; readonly smoothing?: number }
-  | { readonly kind: 'mse' }
+  /** `relative`: divided by the mean square of the targets, so that values of any size weigh the same. */
+  | { readonly kind: 'mse'; readonly relative?: boolean }
   /** Squared up to `delta` (1), linear beyond. */
   | { readonly kind: 'huber'; readonly delta?: number }
   /** The output itself: a loss that the model computes; the targets are not read. */
   | { readonly kind: 'mean' }
   /** KL(teacher || network) at `temperature` (4), times its square (Hinton et al. 2015); targets are the teacher's logits. */
-  | { readonly kind: 'distill'; readonly temperature?: number };
+  | { readonly kind: 'distill'; readonly temperature?: number }
+  /** One score a sample: for each pair that the targets order, what its scores lack of `margin` (1) the same way round. */
+  | { readonly kind: 'hinge'; readonly margin?: number };
+
+export const lossNames = [
+  'cross-entropy',
+  'mse',
+  'huber',
+  'distill',
+  'hinge',
+] as const satisfies readonly Loss['kind'][];
 
 /** Emits the loss of `output` against `target`, both of these dims; returns the name of a scalar. */
 export function emitLoss(m: Emitter, loss: Loss, output: string, target: string, dims: readonly number[]): string {
@@ -29,7 +40,10 @@ export function emitLoss(m: Emitter, loss: Loss, output: string, target: string,
     }
     case 'mse': {
       const difference = m.emit('Sub', [output, target]);
-      return meanOf(m.emit('Mul', [difference, difference]), count);
+      const mean = meanOf(m.emit('Mul', [difference, difference]), count);
+      if (loss.relative !== true) return mean;
+      const size = meanOf(m.emit('Mul', [target, target]), count);
+      return m.emit('Div', [mean, m.emit('Add', [size, m.float(1e-12)])]);
     }
     case 'mean':
       return meanOf(output, count);
@@ -46,6 +60,15 @@ export function emitLoss(m: Emitter, loss: Loss, output: string, target: string,
       const wanted = log(target);
       const weighted = m.emit('Mul', [m.emit('Exp', [wanted]), m.emit('Sub', [wanted, log(output)])]);
       return times(m.emit('ReduceSum', [weighted], { keepdims: 0 }), (temperature * temperature * classes) / count);
+    }
+    case 'hinge': {
+      const { margin = 1 } = loss;
+      const below = (x: string): string =>
+        m.emit('Sub', [m.emit('Reshape', [x, m.ints([count, 1])]), m.emit('Reshape', [x, m.ints([1, count])])]);
+      const ordered = m.emit('Sign', [m.emit('Relu', [below(target)])]);
+      const lacking = m.emit('Relu', [m.emit('Sub', [m.float(margin), below(output)])]);
+      const sum = (x: string): string => m.emit('ReduceSum', [x], { keepdims: 0 });
+      return m.emit('Div', [sum(m.emit('Mul', [ordered, lacking])), m.emit('Max', [sum(ordered), m.float(1)])]);
     }
   }
 }

@@ -20,8 +20,21 @@ import {
   type Optimizer,
 } from './optimizer.js';
 
+/** A further part of the loss: labels beside a teacher, or a value inside the network that is to be like the teacher's. */
+export interface LossTerm {
+  /** Its name among the inputs of the step is `targets/` and this. */
+  readonly name: string;
+  /** The value that it reads; what the main loss reads when absent. */
+  readonly value?: string;
+  readonly loss: Loss;
+  readonly weight: number;
+}
+
 export interface StepOptions {
   readonly loss: Loss;
+  /** Of the main loss beside `also`; 1 when absent. */
+  readonly weight?: number;
+  readonly also?: readonly LossTerm[];
   readonly optimizer: Optimizer;
   /** The gradients' common norm at most; unbounded when absent. */
   readonly clip?: number;
@@ -46,6 +59,8 @@ export interface TrainingStep {
   readonly statistics: ReadonlyMap<string, Tensor>;
   /** Dims of the input `targets`: those of the output. */
   readonly targetDims: readonly number[];
+  /** Dims of the targets of {@link StepOptions.also}, by name. */
+  readonly alsoDims: ReadonlyMap<string, readonly number[]>;
 }
 
 /**
@@ -63,19 +78,31 @@ export function trainingStep(
   const frozen = options.frozen ?? (() => false);
   const wanted = (options.trained ?? trainableNames(model.graph)).filter((name) => !frozen(name));
   const { graph, statistics } = options.batchNorm === 'frozen' ? still(model.graph) : inTrainingMode(model.graph);
-  const output = scoresOf(graph, options);
-  const shape = concreteShape(inferShapes({ ...model, graph }, table, { inputs: dims }), output);
-  if (shape === undefined) {
-    throw new PareError(`output "${output}": its shape does not follow from the inputs', which training needs`);
-  }
-  // class scores of convolutional heads: [N, C, 1, 1]
-  const targetDims = shape.length > 2 && shape.slice(2).every((d) => d === 1) ? shape.slice(0, 2) : shape;
+  const shapes = inferShapes({ ...model, graph }, table, { inputs: dims });
   const forward = createEmitter(graph, 'loss');
-  const flat = targetDims === shape ? output : forward.emit('Reshape', [output, forward.ints(targetDims)]);
-  const loss = emitLoss(forward, options.loss, flat, 'targets', targetDims);
-  const withLoss = forward.extended({ ...graph, inputs: [...graph.inputs, floatInput('targets', targetDims)] });
+  const term = (value: string, loss: Loss, targets: string): { loss: string; dims: readonly number[] } => {
+    const shape = concreteShape(shapes, value);
+    if (shape === undefined) {
+      throw new PareError(`value "${value}": its shape does not follow from the inputs', which training needs`);
+    }
+    // class scores of convolutional heads: [N, C, 1, 1]
+    const flat = shape.length > 2 && shape.slice(2).every((d) => d === 1) ? shape.slice(0, 2) : shape;
+    const read = flat === shape ? value : forward.emit('Reshape', [value, forward.ints(flat)]);
+    return { loss: emitLoss(forward, loss, read, targets, flat), dims: flat };
+  };
+  const output = scoresOf(graph, options);
+  const main = term(output, options.loss, 'targets');
+  const weighted = (name: string, weight: number): string =>
+    weight === 1 ? name : forward.emit('Mul', [name, forward.float(weight)]);
+  const also = (options.also ?? []).map((t) => ({ ...t, ...term(t.value ?? output, t.loss, `targets/${t.name}`) }));
+  const terms = [weighted(main.loss, options.weight ?? 1), ...also.map((t) => weighted(t.loss, t.weight))];
+  const loss = terms.length === 1 ? terms[0]! : forward.emit('Sum', terms);
+  const alsoDims = new Map(also.map((t) => [t.name, t.dims]));
+  const targets = [['targets', main.dims] as const, ...also.map((t) => [`targets/${t.name}`, t.dims] as const)];
+  const targetInputs = targets.map(([name, d]) => floatInput(name, d));
+  const withLoss = forward.extended({ ...graph, inputs: [...graph.inputs, ...targetInputs] });
   const parts: ModelParts = { graph: withLoss, opsets: model.opsets, functions: model.functions };
-  const binding = { inputs: new Map([...dims, ['targets', targetDims] as const]) };
+  const binding = { inputs: new Map([...dims, ...targets]) };
   const gradients = appendGradients(parts, table, loss, wanted, binding);
   const trained = wanted.filter((name) => gradients.of.has(name));
   if (trained.length === 0) throw new PareError('the loss depends on no weight that may be trained');
@@ -139,7 +166,8 @@ export function trainingStep(
     options,
     weights: new Map(trained.map((name) => [name, tensorOf(name)])),
     statistics: new Map(statistics.map((name) => [name, tensorOf(name)])),
-    targetDims,
+    targetDims: main.dims,
+    alsoDims,
   };
 }
 
@@ -154,6 +182,8 @@ export interface StepBatch {
   readonly inputs: ReadonlyMap<string, RuntimeTensor>;
   /** As many values as `targetDims` has. */
   readonly targets: Float32Array;
+  /** Of the further terms of the loss, by name. */
+  readonly also?: ReadonlyMap<string, Float32Array>;
   readonly rate: number;
   /** From 0. */
   readonly step: number;
@@ -184,12 +214,15 @@ export async function startTraining(
   const session: Session = await runtime.load(step.model, { intraOpThreads: threads, label: 'the training step' });
   let state: TrainingState = from ?? initialState(step);
   return {
-    async run({ inputs, targets, rate, step: number }) {
+    async run({ inputs, targets, also, rate, step: number }) {
       const scalars = [...scalarsAt(step.options, number, rate)];
       const feeds = new Map<string, RuntimeTensor>([
         ...state,
         ...inputs,
         ['targets', floatData(step.targetDims, targets)],
+        ...[...step.alsoDims].map(
+          ([name, d]) => [`targets/${name}`, floatData(d, also?.get(name) ?? new Float32Array(0))] as const,
+        ),
         ...scalars.map(([name, value]) => [name, floatData([], Float32Array.of(value))] as const),
       ]);
       const results = await session.run(feeds);

@@ -2,20 +2,21 @@
 // rates follow from seed and step number alone, so a run bounded in steps is repeatable and goes on exactly from a checkpoint.
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { augmented, type Augmentation } from '../data/augment.js';
-import type { Batch, Dataset } from '../data/dataset.js';
+import type { Augmentation } from '../data/augment.js';
+import type { Dataset } from '../data/dataset.js';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
-import { DataType, elementCount, type Tensor } from '../ir/tensor.js';
+import { DataType, type Tensor } from '../ir/tensor.js';
 import type { OpTable } from '../ops/op.js';
 import type { Rng } from '../rng.js';
-import { floatsOf, type Runtime, type Session } from '../runtime/runtime.js';
+import { floatsOf, type Runtime } from '../runtime/runtime.js';
 import { modelInputs } from '../runtime/source.js';
 import { readCheckpoint, writeCheckpoint, type Progress } from './checkpoint.js';
+import { feeding, openTeacher, type Fed } from './feeding.js';
 import type { Loss } from './loss.js';
 import type { Optimizer } from './optimizer.js';
 import type { Schedule } from './schedule.js';
-import { scoresOf, startTraining, trainingStep, withState, type StepOptions, type TrainingState } from './step.js';
+import { startTraining, trainingStep, withState, type StepOptions, type TrainingState } from './step.js';
 
 export interface TrainOptions {
   readonly table: OpTable;
@@ -23,7 +24,14 @@ export interface TrainOptions {
   readonly threads?: number;
   /** A network of the same outputs whose outputs are to be met; labels are then not needed. */
   readonly teacher?: Model;
-  readonly bound: { readonly steps: number } | { readonly epochs: number } | { readonly timeMs: number };
+  /**
+   * A run bounded in time tells its pace when it is done; the same run bounded by that pace (and steps) gives the same weights,
+   * at one thread.
+   */
+  readonly bound:
+    | { readonly steps: number; readonly pace?: readonly number[] }
+    | { readonly epochs: number }
+    | { readonly timeMs: number };
   readonly batch: number;
   readonly optimizer: Optimizer;
   /** The peak of the schedule. */
@@ -33,7 +41,7 @@ export interface TrainOptions {
   /** By default distillation with a teacher (of class scores; mse otherwise), cross-entropy with labels, mse with targets. */
   readonly loss?: Loss;
   readonly step?: Omit<StepOptions, 'loss' | 'optimizer' | 'output'>;
-  /** What the manifest says when absent. */
+  /** What the manifest says when absent; see also {@link usualAugmentation}. */
   readonly augment?: Augmentation;
   /** What is not trained on but measured after every epoch; the best weights on it are returned. */
   readonly heldOut?: HeldOutPart;
@@ -75,6 +83,8 @@ export interface TrainResult {
   /** With the best held-out weights, or the last. */
   readonly model: Model;
   readonly steps: number;
+  /** Of a run bounded in time: the step at which each of its hundredths began; the schedule goes by them. */
+  readonly pace?: readonly number[];
   readonly ended: 'done' | 'early' | 'stopped' | 'diverged';
   /** Why it diverged. */
   readonly cause?: string;
@@ -107,17 +117,17 @@ export async function* train(
   const run = { ...describeRun(options, dataset, stepOptions, batch, steps), weights: digest(step.weights.values()) };
   const folder = options.checkpoint?.folder;
   const kept = folder === undefined ? undefined : readCheckpoint(folder, run);
-  let progress: Progress = kept?.progress ?? { step: 0, elapsedMs: 0, waited: 0 };
+  let progress: Progress = kept?.progress ?? { step: 0, elapsedMs: 0, waited: 0, pace: [] };
   let best: TrainingState | undefined = kept?.best;
 
   const sessions: { end(): Promise<void> }[] = [];
+  // the next batch is loaded while a runtime with threads of its own works on this one
+  let coming: Promise<Fed> | undefined;
   try {
     const training = await startTraining(step, runtime, threads, kept?.state);
     sessions.push(training);
     const teacher =
-      options.teacher === undefined
-        ? undefined
-        : await openTeacher(options.teacher, output, loss, step.targetDims, runtime, threads);
+      options.teacher === undefined ? undefined : await openTeacher(options.teacher, output, step, runtime, threads);
     if (teacher !== undefined) sessions.push(teacher);
     const before = await options.heldOut?.measure(model);
     if (before !== undefined && progress.best === undefined) {
@@ -130,6 +140,7 @@ export async function* train(
     const result = (ended: TrainResult['ended'], state: TrainingState, cause?: string): TrainResult => ({
       model: withState(model, step, progress.best === undefined ? state : (best ?? state)),
       steps: progress.step,
+      ...('timeMs' in bound ? { pace: progress.pace } : {}),
       ended,
       ...(cause === undefined ? {} : { cause }),
       ...(before === undefined || progress.best === undefined
@@ -139,7 +150,15 @@ export async function* train(
 
     const history: { loss: number; norm: number }[] = [];
     let since = { at: performance.now(), loss: 0, count: 0 };
-    let order: { readonly epoch: number; readonly indices: readonly number[] } | undefined;
+    const feed = feeding({
+      dataset,
+      fit,
+      batch,
+      rng,
+      step,
+      ...(augment === undefined ? {} : { augment }),
+      ...(teacher === undefined ? {} : { teacher }),
+    });
     let good = training.state();
     for (;;) {
       // lets signals through: the runtime blocks the thread
@@ -152,20 +171,17 @@ export async function* train(
         return result('stopped', training.state());
       }
       const started = performance.now();
-      const epoch = Math.floor(at / perEpoch);
-      if (order?.epoch !== epoch) order = { epoch, indices: rng.fork(`order/${epoch}`).shuffle(fit) };
-      const first = (at % perEpoch) * batch;
-      const data = dataset.batch(order.indices.slice(first, first + batch));
-      const inputs =
-        augment === undefined
-          ? data.inputs
-          : augmented(data.inputs, layoutOf(dataset), augment, rng.fork(`augment/${at}`));
-      const targets =
-        teacher === undefined ? ownTargets(data, loss, step.targetDims, dataset.name) : await teacher.run(inputs);
-      const rate = options.rate * options.schedule(done);
+      const { inputs, targets, also } = await (coming ?? feed(at));
+      if ('timeMs' in bound) progress = { ...progress, pace: paceAt(progress.pace, at, done) };
+      const pace = 'timeMs' in bound ? progress.pace : 'steps' in bound ? bound.pace : undefined;
+      const rate = options.rate * options.schedule(pace === undefined ? done : shareAt(pace, at));
       const known = good;
       good = training.state();
-      const { loss: lossNow, gradientNorm } = await training.run({ inputs, targets, rate, step: at });
+      const running = training.run({ inputs, targets, also, rate, step: at });
+      coming = at + 1 < steps ? feed(at + 1) : undefined;
+      // a failure is seen when the batch is needed
+      coming?.catch(() => undefined);
+      const { loss: lossNow, gradientNorm } = await running;
       if (!Number.isFinite(lossNow)) {
         const sick = [...inputs.values()].some((t) => t.dataType === DataType.FLOAT && !allFinite(floatsOf(t)));
         // the loss of this step was computed with what the step before made
@@ -222,8 +238,23 @@ export async function* train(
     if (broken) return result('diverged', good, divergence(progress.step, options.rate, history, false, true));
     return result('done', state);
   } finally {
+    await coming?.catch(() => undefined);
     for (const session of sessions) await session.end();
   }
+}
+
+const HUNDREDTHS = 100;
+
+/** The hundredths that have begun by this step. */
+function paceAt(pace: readonly number[], step: number, done: number): readonly number[] {
+  const begun = Math.min(HUNDREDTHS, Math.floor(HUNDREDTHS * done) + 1);
+  return begun <= pace.length ? pace : [...pace, ...Array.from({ length: begun - pace.length }, () => step)];
+}
+
+/** The middle of the hundredth that this step lies in. */
+function shareAt(pace: readonly number[], step: number): number {
+  const begun = pace.findLastIndex((first) => first <= step) + 1;
+  return (begun - 0.5) / HUNDREDTHS;
 }
 
 function lossFor(model: Model, dataset: Dataset, teacher: Model | undefined, output: string): Loss {
@@ -245,10 +276,6 @@ function dimsOf(model: Model, dataset: Dataset, batch: number): ReadonlyMap<stri
   return new Map(modelInputs(model).map(({ name }) => [name, sample.get(name)!.dims]));
 }
 
-function layoutOf(dataset: Dataset): 'NCHW' | 'NHWC' {
-  return dataset.preprocessing.layout ?? 'NCHW';
-}
-
 function digest(tensors: Iterable<Tensor>): string {
   const hash = createHash('sha256');
   for (const t of tensors) hash.update(`${t.name} ${t.dims.join()}`).update(t.bytes?.() ?? '');
@@ -267,71 +294,14 @@ function describeRun(
     seed: options.rng.path,
     data: `${dataset.size} samples`,
     batch: String(batch),
-    loss: JSON.stringify(step.loss),
+    loss: JSON.stringify([step.loss, step.weight ?? 1, step.also ?? []]),
     optimizer: JSON.stringify([step.optimizer, step.clip ?? null, step.average ?? null, step.batchNorm ?? 'train']),
     rate: String(options.rate),
     length: 'timeMs' in options.bound ? `${options.bound.timeMs} ms` : `${steps} steps`,
+    ...('steps' in options.bound && options.bound.pace !== undefined ? { pace: options.bound.pace.join() } : {}),
     augmentation: JSON.stringify(options.augment ?? dataset.augment ?? {}),
     teacher: String(options.teacher !== undefined),
   };
-}
-
-interface Teacher {
-  run(inputs: Batch['inputs']): Promise<Float32Array>;
-  end(): Promise<void>;
-}
-
-/** The original's outputs for the very batch that is trained on; its scores before a Softmax where the loss takes one. */
-async function openTeacher(
-  model: Model,
-  output: string,
-  loss: Loss,
-  dims: readonly number[],
-  runtime: Runtime,
-  threads: number,
-): Promise<Teacher> {
-  const named = model.graph.outputs.some((o) => o.name === output) ? { output } : {};
-  const name = scoresOf(model.graph, { loss, ...named });
-  const scores = { name, type: { kind: 'tensor' as const, elemType: DataType.FLOAT } };
-  const exposed = model.graph.outputs.some((o) => o.name === name)
-    ? model
-    : { ...model, graph: { ...model.graph, outputs: [scores] } };
-  const session: Session = await runtime.load(exposed, { intraOpThreads: threads, label: 'the teacher' });
-  return {
-    async run(inputs) {
-      const values = (await session.run(inputs, [name])).get(name)!;
-      if (elementCount(values.dims) !== elementCount(dims)) {
-        throw new PareError(
-          `the teacher's output "${name}" is [${values.dims.join(', ')}] and the network's [${dims.join(', ')}]: give the network that it was made from`,
-        );
-      }
-      return floatsOf(values);
-    },
-    end: () => session.release(),
-  };
-}
-
-function ownTargets(data: Batch, loss: Loss, dims: readonly number[], name: string): Float32Array {
-  const count = elementCount(dims);
-  if (loss.kind !== 'cross-entropy') {
-    if (data.targets?.length === count) return data.targets;
-    throw new PareError(
-      `data ${name}: ${data.targets === undefined ? 'there are no targets' : `${data.targets.length} target values a batch`}, and the output has [${dims.join(', ')}]`,
-    );
-  }
-  const classes = dims.at(-1)!;
-  const labels = data.labels ?? new Int32Array(0);
-  if (labels.length * classes !== count) {
-    throw new PareError(`data ${name}: ${labels.length} labels a batch do not fit the output [${dims.join(', ')}]`);
-  }
-  const targets = new Float32Array(count);
-  labels.forEach((label, i) => {
-    if (label < 0 || label >= classes) {
-      throw new PareError(`data ${name}: there is a label ${label}, and the network has ${classes} classes`);
-    }
-    targets[i * classes + label] = 1;
-  });
-  return targets;
 }
 
 function allFinite(values: Float32Array): boolean {

@@ -74,12 +74,27 @@ test.each<[Loss, readonly number[], number]>([
   [{ kind: 'mse' }, [0, 3, 2, -2.5], (1 + 0 + 4 + 0.25) / 4],
   [{ kind: 'huber' }, [0, 3, 2, -2.5], (0.5 + 0 + 1.5 + 0.125) / 4],
   [{ kind: 'huber', delta: 0.5 }, [0, 3, 2, -2.5], (0.375 + 0 + 0.875 + 0.125) / 4],
+  // relative to (0 + 9 + 4 + 6.25) / 4
+  [{ kind: 'mse', relative: true }, [0, 3, 2, -2.5], (1 + 0 + 4 + 0.25) / 19.25],
   // teacher: equal logits; at temperature 2 the differences are 1: log((1 + e)/2) - 1/2, times 4
   [{ kind: 'distill', temperature: 2 }, [0, 0, 5, 5], 4 * (Math.log((1 + Math.E) / 2) - 0.5)],
 ])('%o', async (loss, target, expected) => {
   const given = { z, t: { dims: [2, 2], data: target } };
   const [[value] = []] = await run(given, (m) => [emitLoss(m, loss, 'z', 't', [2, 2])]);
   expect(value).toBeCloseTo(expected, 5);
+});
+
+test.each<[readonly number[], number]>([
+  // pairs 3 > 1, 3 > 0, 1 > 0 in the targets' order: scores 1, 3, 0 lack 3, 0 (1 - 1) and 0
+  [[3, 1, 0], (3 + 0 + 0) / 3],
+  // the same way round as the scores, by at least the margin: nothing lacks
+  [[1, 2, 0], 0],
+  // ties order nothing
+  [[1, 1, 1], 0],
+])('hinge of scores 1, 3, 0 against %j', async (target, expected) => {
+  const given = { z: { dims: [3, 1], data: [1, 3, 0] }, t: { dims: [3, 1], data: target } };
+  const [[value] = []] = await run(given, (m) => [emitLoss(m, { kind: 'hinge' }, 'z', 't', [3, 1])]);
+  expect(value).toBeCloseTo(expected, 6);
 });
 
 /** Three steps from w = 1 with gradients 0.5, -0.2, 0.1 at rate 0.1, decay 0.01. */

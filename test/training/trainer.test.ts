@@ -17,8 +17,11 @@ import { createRng } from '../../src/rng.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
 import { floatData, floatsOf, withSession } from '../../src/runtime/runtime.js';
 import { modelInputs } from '../../src/runtime/source.js';
+import { openTeacher } from '../../src/training/feeding.js';
+import type { Loss } from '../../src/training/loss.js';
 import { reinitialized } from '../../src/training/reinit.js';
 import { scheduleOf } from '../../src/training/schedule.js';
+import { trainingStep } from '../../src/training/step.js';
 import { train, type TrainOptions, type TrainReport, type TrainResult } from '../../src/training/trainer.js';
 
 const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
@@ -131,6 +134,56 @@ test('an interrupted run goes on as if undisturbed, bit by bit; another run is r
   );
 });
 
+test('a run bounded in time is repeated by its pace', async () => {
+  const options: TrainOptions = { ...settings, batch: 16, schedule: scheduleOf('cosine'), augment: { flip: true } };
+  const timed = await run(model, { ...options, bound: { timeMs: 1500 } });
+  expect(timed.pace!.length).toBeGreaterThan(0);
+  expect(timed.pace!.every((step, i, all) => i === 0 || step >= all[i - 1]!)).toBe(true);
+  const again = await run(model, { ...options, bound: { steps: timed.steps, pace: timed.pace! } });
+  expect(bytesOf(again.model)).toBe(bytesOf(timed.model));
+});
+
+test('a teacher beside labels, and values inside that are to be like its own', async () => {
+  const inner = model.graph.nodes.find((n) => n.opType === 'Relu')!.outputs[0]!;
+  const fresh = reinitialized(model, createRng(3));
+  const taught: TrainOptions = { ...settings, teacher: model, reportEvery: 1, bound: { steps: 3 } };
+  const first = async (more: Partial<TrainOptions>): Promise<number> =>
+    (await run(fresh, { ...taught, ...more })).reports[0]!.loss;
+  const distill = await first({});
+  const labels: Loss = { kind: 'cross-entropy' };
+  const { teacher: _, ...untaught } = taught;
+  const entropy = (await run(fresh, { ...untaught, loss: labels })).reports[0]!.loss;
+  const like: Loss = { kind: 'mse', relative: true };
+  const terms = { name: 'labels', loss: labels, weight: 0.25 };
+  const both = await first({ step: { weight: 0.75, also: [terms] } });
+  expect(both).toBeCloseTo(0.75 * distill + 0.25 * entropy, 4);
+  const inside = await first({ step: { weight: 0, also: [{ name: inner, value: inner, loss: like, weight: 1 }] } });
+  expect(inside).toBeGreaterThan(0.01);
+  // the teacher itself is like itself
+  const same = await run(model, {
+    ...taught,
+    step: { weight: 0, also: [{ name: inner, value: inner, loss: like, weight: 1 }], batchNorm: 'frozen' },
+  });
+  expect(same.reports[0]!.loss).toBeLessThan(1e-6);
+  await expect(first({ step: { also: [{ name: 'x', value: 'nowhere', loss: like, weight: 1 }] } })).rejects.toThrow(
+    /value "nowhere"/,
+  );
+});
+
+test('outputs of the teacher are kept by sample, where samples stay as they are', async () => {
+  const { inputs } = data.batch([5, 9]);
+  const dims = new Map([...inputs].map(([name, t]) => [name, t.dims]));
+  const step = trainingStep(model, standardOps, dims, { loss: { kind: 'distill' }, optimizer: settings.optimizer });
+  const teacher = await openTeacher(model, model.graph.outputs[0]!.name, step, settings.runtime, 1);
+  const [seen] = [...(await teacher.run(inputs, [5, 9])).values()];
+  const other = data.batch([1, 2]).inputs;
+  const [turned] = [...(await teacher.run(other, [9, 5])).values()];
+  expect([...turned!]).toEqual([...seen!.slice(10), ...seen!.slice(0, 10)]);
+  const [asked] = [...(await teacher.run(other)).values()];
+  expect([...asked!]).not.toEqual([...turned!]);
+  await teacher.end();
+});
+
 test('frozen statistics and frozen weights stay, the others move', async () => {
   const { model: made } = await run(model, {
     ...settings,
@@ -191,7 +244,7 @@ test('pare train: a pruned network distilled without labels beats itself; mistak
     code: 2,
     text: 'pare: --time soon: write a duration such as 90s, 30m or 2h',
   });
-  expect((await pare('train', pruned, ...teach, '--rate', '1e30', '--steps', '5')).text).toMatch(
+  expect((await pare('train', pruned, ...teach, '--rate', '1e38', '--steps', '5')).text).toMatch(
     /pare: training broke down at step \d.*; the last good weights are in /,
   );
 });
