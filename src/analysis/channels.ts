@@ -189,6 +189,10 @@ export class Engine implements ChannelContext {
     return atoms;
   }
 
+  classOf(atom: number): number {
+    return this.atoms.find(atom);
+  }
+
   whole(l: Labels, axis: number, reason: string): Labels {
     if (l.strides[axis] === 0 || l.shape[axis]! <= 1) return l;
     if (this.varies(l, axis)) {

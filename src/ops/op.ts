@@ -157,6 +157,8 @@ export interface ChannelContext {
    * attention, a group of a norm), and frozen for the reason where they do not. Returns the view without change along the axis.
    */
   whole(labels: Labels, axis: number, reason: string): Labels;
+  /** The smallest atom of the class that an atom has been tied into so far; 0 when it stays. */
+  classOf(atom: number): number;
   /** n new atoms of one family (= one prunable group before ties), e.g. the output channels of a Conv. */
   fresh(n: number): Int32Array;
   /** A view of `shape` whose label changes along `axis` only. */
