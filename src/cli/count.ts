@@ -3,15 +3,16 @@ import type { CommandModule } from 'yargs';
 import { conventionNames, type ConventionName } from '../analysis/conventions.js';
 import { countCost, type Cost } from '../analysis/cost.js';
 import { inferShapes } from '../analysis/shapes.js';
-import { standardOps } from '../ops/index.js';
 import { formatBytes, formatCount, formatPercent, formatTable } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims } from './options.js';
+import { pluginOption, withPlugins } from './plugins.js';
 
 interface Arguments {
   readonly model: string;
   readonly input: string[];
   readonly convention: ConventionName | undefined;
   readonly all: boolean;
+  readonly plugin: string[];
   readonly json: boolean;
 }
 
@@ -28,14 +29,17 @@ export const countCommand: CommandModule<object, Arguments> = {
         describe: 'what counts: mac is multiply-accumulates alone; the others count as those tools do',
       })
       .option('all', { type: 'boolean', default: false, describe: 'list nodes without MACs and parameters, too' })
+      .option('plugin', pluginOption)
       .option('json', jsonOption)
       .example('$0 count model.onnx --input image:1x3x224x224', 'counts one image of 224 x 224'),
-  handler: (args) => {
+  handler: async (args) => {
     const model = openModel(args.model, { allowMissingData: true, outline: true });
     const inputs = parseInputDims(args.input, model);
-    const shapes = inferShapes(model, standardOps, { inputs, dynamic: 1 });
-    const cost = countCost(model, standardOps, shapes, args.convention ?? 'mac');
-    console.log(args.json ? JSON.stringify(cost, undefined, 2) : describe(cost, args.all));
+    await withPlugins(args.plugin, ({ table }) => {
+      const shapes = inferShapes(model, table, { inputs, dynamic: 1 });
+      const cost = countCost(model, table, shapes, args.convention ?? 'mac');
+      console.log(args.json ? JSON.stringify(cost, undefined, 2) : describe(cost, args.all));
+    });
   },
 };
 

@@ -1,14 +1,16 @@
 // `pare groups MODEL`: what can be pruned together, its share of the MACs, and why the rest cannot.
 import type { CommandModule } from 'yargs';
-import { analyse } from '../analysis/analyse.js';
+import { analyse, type Analysis } from '../analysis/analyse.js';
 import type { ChannelGroup, Frozen } from '../analysis/groups.js';
-import { standardOps } from '../ops/index.js';
+import type { OpTable } from '../ops/op.js';
 import { formatCount, formatPercent, formatTable } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims } from './options.js';
+import { pluginOption, withPlugins } from './plugins.js';
 
 interface Arguments {
   readonly model: string;
   readonly input: string[];
+  readonly plugin: string[];
   readonly json: boolean;
 }
 
@@ -19,11 +21,21 @@ export const groupsCommand: CommandModule<object, Arguments> = {
     y
       .positional('model', { type: 'string', demandOption: true, describe: 'ONNX file' })
       .option('input', inputOption)
+      .option('plugin', pluginOption)
       .option('json', jsonOption)
       .example('$0 groups model.onnx', 'every group with its members, size and share of the MACs'),
-  handler: (args) => {
+  handler: async (args) => {
     const model = openModel(args.model, { allowMissingData: true });
-    const { groups, cost } = analyse(model, standardOps, { binding: { inputs: parseInputDims(args.input, model) } });
+    const inputs = parseInputDims(args.input, model);
+    const { groups, cost } = await withPlugins(
+      args.plugin,
+      (plugins) => {
+        const look = (table: OpTable): Analysis => analyse(model, table, { binding: { inputs } });
+        for (const note of plugins.rehearse(look)) console.error(`pare: warning: ${note}`);
+        return look(plugins.table);
+      },
+      inputs,
+    );
     const share = (macs: number): number => (cost.macs === 0 ? 0 : macs / cost.macs);
     if (args.json) {
       const list = groups.groups.map((g) => ({

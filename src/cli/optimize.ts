@@ -15,6 +15,7 @@ import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fit
 import { standardOps } from '../ops/index.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
+import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
 import { jsonOption, matcher, openModel, wholeNumber } from './options.js';
 
@@ -40,6 +41,7 @@ interface Arguments {
   readonly 'max-ratio': number;
   readonly fitness: string;
   readonly predictor: string | undefined;
+  readonly plugin: string[];
   readonly json: boolean;
 }
 
@@ -91,6 +93,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         describe: `how candidates are judged before they are measured: ${fitnessMethods.map((m) => m.name).join(', ')}`,
       })
       .option('predictor', { type: 'string', describe: 'what the predictor starts from (default: the shipped one)' })
+      .option('plugin', pluginOption)
       .option('json', jsonOption)
       .example('$0 optimize big.onnx --flops 50% --data calib.json', 'half the FLOPs')
       .example(

@@ -9,8 +9,9 @@ import type { Model } from '../ir/graph.js';
 import { safeBatch } from '../measure/evaluate.js';
 import { sha256OfFile } from '../onnx/read.js';
 import { withRecipe, writeModel } from '../onnx/write.js';
-import { standardOps } from '../ops/index.js';
-import { criteria, criterionNames, orderBy, type CriterionName } from '../recovery/importance.js';
+import type { OpTable } from '../ops/op.js';
+import type { Plugins } from '../plugin/load.js';
+import { criteria, criterionNames, orderBy, type CriterionName, type Importance } from '../recovery/importance.js';
 import type { Knowledge } from '../recovery/knowledge.js';
 import { finish, learnFrom, recover, recoverModes, type Calibration, type RecoverMode } from '../recovery/recover.js';
 import { createRng } from '../rng.js';
@@ -21,13 +22,14 @@ import { genomeKey, genomeOf } from '../../search/genome.js';
 import { allocate, allowedSteps } from '../../search/progressive.js';
 import { formatCount, formatPercent } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims, wholeNumber } from './options.js';
+import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
 
 interface Arguments {
   readonly model: string;
   readonly flops: string;
   readonly data: string | undefined;
-  readonly criterion: CriterionName | undefined;
+  readonly criterion: string | undefined;
   readonly recover: RecoverMode | undefined;
   readonly images: number;
   readonly seed: string;
@@ -36,6 +38,7 @@ interface Arguments {
   readonly 'round-to': number;
   readonly 'max-ratio': number;
   readonly input: string[];
+  readonly plugin: string[];
   readonly json: boolean;
 }
 
@@ -53,9 +56,9 @@ export const pruneCommand: CommandModule<object, Arguments> = {
       .option('output', { alias: 'o', type: 'string', demandOption: true, describe: 'file to write' })
       .option('data', { type: 'string', describe: 'calibration data: a manifest (.json) or .npz' })
       .option('criterion', {
-        choices: criterionNames,
+        type: 'string',
         defaultDescription: 'obs with data, l2 without',
-        describe: 'which channels go first; obs and wanda need data',
+        describe: `which channels go first: ${criterionNames.join(', ')}, or one of a plug-in; obs and wanda need data`,
       })
       .option('recover', {
         choices: recoverModes,
@@ -89,10 +92,13 @@ export const pruneCommand: CommandModule<object, Arguments> = {
         describe: 'largest share of a group that may go',
       })
       .option('input', inputOption)
+      .option('plugin', pluginOption)
       .option('json', jsonOption)
       .example('$0 prune model.onnx --flops 70% --data calib.json -o small.onnx', 'keeps 70 % of the FLOPs'),
   handler: async (args) => {
-    const result = await prune(args);
+    const model = openModel(args.model);
+    const dims = parseInputDims(args.input, model);
+    const result = await withPlugins(args.plugin, (plugins) => prune(args, model, dims, plugins), dims);
     console.log(args.json ? JSON.stringify(result, undefined, 2) : describe(result));
   },
 };
@@ -104,20 +110,27 @@ interface PruneResult {
   readonly budgetMacs: number;
   readonly params: number;
   readonly originalParams: number;
-  readonly criterion: CriterionName;
+  readonly criterion: string;
   readonly recover: RecoverMode;
   readonly notes: readonly string[];
   /** Group -> units left and units there were. */
   readonly groups: Readonly<Record<string, readonly [number, number]>>;
 }
 
-async function prune(args: Arguments): Promise<PruneResult> {
-  const model = openModel(args.model);
-  const base = analyse(model, standardOps, { binding: { inputs: parseInputDims(args.input, model), dynamic: 1 } });
-  const notes: string[] = [];
+async function prune(
+  args: Arguments,
+  model: Model,
+  inputs: ReadonlyMap<string, readonly number[]>,
+  plugins: Plugins,
+): Promise<PruneResult> {
+  plugins.saveCasesIn(`${args.output}.plugins`);
+  const look = (table: OpTable): Analysis => analyse(model, table, { binding: { inputs, dynamic: 1 } });
+  const notes: string[] = [...plugins.rehearse(look)];
+  const base = look(plugins.table);
   const budgetMacs = parseFlops(args.flops, base.cost.macs);
   const calibration = args.data === undefined ? undefined : await openCalibration(model, args.data);
   const criterion = args.criterion ?? (calibration === undefined ? 'l2' : 'obs');
+  const importance = criterionOf(criterion, plugins);
   const mode = args.recover ?? (calibration === undefined ? 'none' : 'reconstruct');
   if (calibration === undefined) {
     if (mode !== 'none') throw new PareError(`--recover ${mode} needs samples: give them by --data`);
@@ -133,13 +146,13 @@ async function prune(args: Arguments): Promise<PruneResult> {
     calibration === undefined || !needed
       ? undefined
       : await finish(learnFrom(base, calibration, { ...options, images: Math.min(500, args.images) }));
-  const dead = chooseDead(base, budgetMacs, criterion, knowledge, args);
+  const dead = chooseDead(base, budgetMacs, { name: criterion, importance }, knowledge, args);
   let pruned = pruneModel(base, dead);
   if (calibration !== undefined) {
     const own = { ...options, mode, images: args.images, dead };
     pruned = await finish(recover(base, pruned, calibration, knowledge === undefined ? own : { ...own, knowledge }));
   }
-  const made = analyse(pruned, standardOps, { binding: { inputs: parseInputDims(args.input, model), dynamic: 1 } });
+  const made = analyse(pruned, plugins.table, { binding: { inputs, dynamic: 1 } });
   if (made.cost.macs > budgetMacs) {
     notes.push(
       `the budget cannot be reached by channels alone: ${formatCount(made.cost.macs)} MACs is the least that can be done`,
@@ -174,7 +187,7 @@ async function prune(args: Arguments): Promise<PruneResult> {
 function chooseDead(
   base: Analysis,
   budget: number,
-  criterion: CriterionName,
+  criterion: { readonly name: string; readonly importance: Importance },
   knowledge: Knowledge | undefined,
   args: Arguments,
 ): ReadonlyMap<string, readonly number[]> {
@@ -183,7 +196,7 @@ function chooseDead(
   const orders = new Map<string, readonly number[]>();
   const choices = base.groups.groups.map((group) => {
     const context = { analysis: base, group, rng, ...(knowledge === undefined ? {} : { knowledge }) };
-    const importance = group.inexact !== undefined || ignored(group) ? undefined : criteria[criterion](context);
+    const importance = group.inexact !== undefined || ignored(group) ? undefined : criterion.importance(context);
     if (importance === undefined) return { id: group.id, size: group.size, steps: [0], losses: [0] };
     const order = orderBy(importance);
     orders.set(group.id, order);
@@ -192,11 +205,12 @@ function chooseDead(
       size: group.size,
       steps: allowedSteps(group.size, args['round-to'], args['max-ratio']),
       // the surgeon knows what removing the first k costs together; the others only what each unit weighs
-      losses: criterion === 'obs' ? knowledge!.removal(group.id)!.errors : cumulative(order.map((u) => importance[u]!)),
+      losses:
+        criterion.name === 'obs' ? knowledge!.removal(group.id)!.errors : cumulative(order.map((u) => importance[u]!)),
     };
   });
   if (orders.size === 0) {
-    throw new PareError(`criterion "${criterion}" says nothing of any channel group of this network: try l2`);
+    throw new PareError(`criterion "${criterion.name}" says nothing of any channel group of this network: try l2`);
   }
   const removed = allocate({ groups: choices, limits: [{ cost: macsModel(base), budget }] });
   const dead = new Map<string, readonly number[]>();
@@ -209,6 +223,14 @@ function chooseDead(
       );
   });
   return dead;
+}
+
+function criterionOf(name: string, plugins: Plugins): Importance {
+  const builtIn = criterionNames.find((c): c is CriterionName => c === name);
+  const found = builtIn === undefined ? plugins.criteria.get(name) : criteria[builtIn];
+  if (found !== undefined) return found;
+  const names = [...criterionNames, ...plugins.criteria.keys()];
+  throw new PareError(`--criterion ${name}: there is no such criterion; choose ${names.join(', ')}`);
 }
 
 async function openCalibration(model: Model, path: string): Promise<Calibration> {

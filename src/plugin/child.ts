@@ -14,6 +14,8 @@ const own = new URL('../index.js', import.meta.url).href;
 const hook = `export const resolve = (s, c, next) => s === 'pare-onnx' ? { url: ${JSON.stringify(own)}, shortCircuit: true } : next(s, c);`;
 register(`data:text/javascript,${encodeURIComponent(hook)}`);
 
+// loaded before anyone waits: what plug-ins import is then at hand
+await import('../index.js');
 const answer = callServer();
 // the cast: worker.ts sends nothing but requests
 process.on('message', (message) => {
@@ -27,6 +29,7 @@ process.on('message', (message) => {
     }
   });
 });
+send({ id: 0 } satisfies ChildReply);
 // who asked is gone: nothing is left to do
 process.on('disconnect', () => process.exit(0));
 // and while a plug-in loops this thread hears of nothing: another one looks after the parent

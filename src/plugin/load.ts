@@ -8,12 +8,14 @@ import type { Analysis } from '../analysis/analyse.js';
 import { PareError } from '../errors.js';
 import { standardOps } from '../ops/index.js';
 import type { OpDef, OpTable } from '../ops/op.js';
+import type { FitnessMethod } from '../predictor/fitness-methods.js';
 import type { Importance } from '../recovery/importance.js';
 import { createRng } from '../rng.js';
 import type { Mutation, MutationContext } from '../../search/mutations/mutation.js';
 import { contextSender, type ContextSender } from './context.js';
 import type { PluginOutline } from './plugin.js';
 import { proveOperators, type OperatorPart } from './prove.js';
+import { remoteFitness } from './remote-fitness.js';
 import { remoteMutation } from './remote-mutation.js';
 import { remoteOperator } from './remote-operator.js';
 import {
@@ -28,7 +30,11 @@ import {
 
 export interface PluginOptions extends SandboxOptions {
   /** Names that are taken. */
-  readonly reserved?: { readonly mutations?: readonly string[]; readonly criteria?: readonly string[] };
+  readonly reserved?: {
+    readonly mutations?: readonly string[];
+    readonly criteria?: readonly string[];
+    readonly fitness?: readonly string[];
+  };
   /** Dims of inputs that the network leaves open, as the analyses have them. */
   readonly dims?: ReadonlyMap<string, readonly number[]>;
 }
@@ -38,6 +44,7 @@ export interface Plugins {
   readonly table: OpTable;
   readonly mutations: readonly Mutation[];
   readonly criteria: ReadonlyMap<string, Importance>;
+  readonly fitness: readonly FitnessMethod[];
   /** For a run's settings: another file is another run. */
   readonly files: readonly { readonly file: string; readonly sha256: string }[];
   readonly failures: readonly Failure[];
@@ -68,8 +75,10 @@ function assemble(sandbox: Sandbox, files: readonly PluginFile[], options: Plugi
   const mutations: Mutation[] = [];
   const operators: OperatorPart[] = [];
   const criteria = new Map<string, Importance>();
+  const fitness: FitnessMethod[] = [];
   const taken = {
     mutation: new Map((options.reserved?.mutations ?? []).map((n) => [n, 'built in'])),
+    fitness: new Map((options.reserved?.fitness ?? []).map((n) => [n, 'built in'])),
     criterion: new Map((options.reserved?.criteria ?? []).map((n) => [n, 'built in'])),
     operator: new Map<string, string>(),
   };
@@ -96,6 +105,10 @@ function assemble(sandbox: Sandbox, files: readonly PluginFile[], options: Plugi
       const part = { name: `operator "${label}"`, file, operator: key };
       operators.push({ part, def: remoteOperator(sandbox, part, key, o) });
     });
+    for (const f of outline.fitness) {
+      claim('fitness', f.name, file);
+      fitness.push(remoteFitness(sandbox, { name: `fitness "${f.name}"`, file }, f));
+    }
     for (const name of outline.criteria) {
       claim('criterion', name, file);
       criteria.set(name, remoteCriterion(sandbox, contexts, { name: `criterion "${name}"`, file }, name));
@@ -107,6 +120,7 @@ function assemble(sandbox: Sandbox, files: readonly PluginFile[], options: Plugi
     table,
     mutations,
     criteria,
+    fitness,
     files: files.map(({ path, sha256 }) => ({ file: path, sha256 })),
     failures: sandbox.failures,
     rehearse(analyse) {

@@ -1,10 +1,14 @@
 // What a plug-in file may export, and the look at it that says what is there: names, which functions, or a sentence on what is wrong.
 import type { OpCategory, OpDef, OpTable } from '../ops/op.js';
 import type { Importance } from '../recovery/importance.js';
+import type { Foreteller } from '../predictor/fitness-methods.js';
 import type { Mutation } from '../../search/mutations/mutation.js';
 
 /** An operator of a plug-in: any subset of the rules. Without a shape rule the shapes that the file declares are taken. */
 export type PluginOperator = Omit<OpDef, 'shape' | 'category'> & Partial<Pick<OpDef, 'shape' | 'category'>>;
+
+/** A fitness of a plug-in. A candidate's graph costs a replay: it is there where `needsGraph` is true. */
+export type PluginFitness = Omit<Foreteller, 'takesFile'> & { readonly needsGraph?: boolean };
 
 /** The named exports of a plug-in file (an ES module); each of them may be left out. */
 export interface Plugin {
@@ -12,6 +16,7 @@ export interface Plugin {
   readonly operators?: readonly PluginOperator[];
   /** name -> one number a unit, higher = stays longer. */
   readonly criteria?: Readonly<Record<string, Importance>>;
+  readonly fitness?: readonly PluginFitness[];
 }
 
 export const RULES = ['shape', 'value', 'macs', 'channels', 'expand', 'gradient'] as const;
@@ -33,9 +38,10 @@ export interface PluginOutline {
     readonly rules: readonly RuleName[];
   }[];
   readonly criteria: readonly string[];
+  readonly fitness: readonly { readonly name: string; readonly summary: string; readonly needsGraph: boolean }[];
 }
 
-const EXPORTS = ['mutations', 'operators', 'criteria'] as const;
+const EXPORTS = ['mutations', 'operators', 'criteria', 'fitness'] as const;
 const LAWS: readonly Mutation['law'][] = ['exact', 'masked', 'approximate'];
 const CATEGORIES: readonly OpCategory[] = [
   'contraction',
@@ -70,7 +76,7 @@ export function outlineOf(exports: unknown, builtIn: OpTable): PluginOutline | s
     if (typeof read === 'string') return read;
     operators.push(read);
   }
-  for (const key of ['mutations', 'operators'] as const) {
+  for (const key of ['mutations', 'operators', 'fitness'] as const) {
     if (exports[key] !== undefined && !Array.isArray(exports[key])) return `"${key}" must be an array`;
   }
   const criteria = exports['criteria'] ?? {};
@@ -79,10 +85,16 @@ export function outlineOf(exports: unknown, builtIn: OpTable): PluginOutline | s
     if (!NAME.test(name)) return `criteria: "${name}" is no name: lower-case words joined by hyphens`;
     if (typeof f !== 'function') return `criteria: "${name}" must be a function`;
   }
+  const fitness: PluginOutline['fitness'][number][] = [];
+  for (const [i, f] of listOf(exports['fitness'])) {
+    const read = outlineFitness(f, `fitness[${i}]`);
+    if (typeof read === 'string') return read;
+    fitness.push(read);
+  }
   const names = mutations.map((m) => m.name);
   const twice = names.find((n, i) => names.indexOf(n) !== i);
   if (twice !== undefined) return `two mutations are called "${twice}"`;
-  return { mutations, operators, criteria: Object.keys(criteria) };
+  return { mutations, operators, criteria: Object.keys(criteria), fitness };
 }
 
 function outlineMutation(m: unknown, where: string): PluginOutline['mutations'][number] | string {
@@ -96,6 +108,16 @@ function outlineMutation(m: unknown, where: string): PluginOutline['mutations'][
   const optional = (['places', 'join', 'removal'] as const).filter((f) => m[f] !== undefined);
   for (const f of optional) if (typeof m[f] !== 'function') return `${where}.${f} must be a function`;
   return { name, summary, law: known, optional };
+}
+
+function outlineFitness(f: unknown, where: string): PluginOutline['fitness'][number] | string {
+  if (!isRecord(f)) return `${where} must be an object`;
+  const { name, summary, needsGraph = false } = f;
+  if (typeof name !== 'string' || !NAME.test(name)) return `${where}.name must be lower-case words joined by hyphens`;
+  if (typeof summary !== 'string' || summary === '') return `${where}.summary must be a sentence`;
+  if (typeof needsGraph !== 'boolean') return `${where}.needsGraph must be true or false`;
+  if (typeof f['create'] !== 'function') return `${where}.create must be a function`;
+  return { name, summary, needsGraph };
 }
 
 function outlineOperator(o: unknown, where: string, builtIn: OpTable): PluginOutline['operators'][number] | string {

@@ -32,11 +32,27 @@ export type Call =
       readonly answers: readonly RecountAnswer[];
     }
   | {
+      readonly op: 'predict';
+      readonly file: number;
+      readonly fitness: string;
+      readonly seed: string;
+      /** Samples of another lesson are learnt first. */
+      readonly lesson: number;
+      readonly samples: readonly (PackedInput & { readonly score: number })[];
+      readonly candidates: readonly PackedInput[];
+    }
+  | {
       readonly op: 'emit';
       readonly operator: OperatorKey;
       readonly rule: 'gradient' | 'expand';
       readonly input: EmitInput;
     };
+
+/** What a fitness sees of a candidate; the graph only where it wants it. */
+export interface PackedInput {
+  readonly signals: ReadonlyMap<string, number>;
+  readonly graph?: Packed;
+}
 
 export interface OperatorKey {
   readonly file: number;
@@ -167,12 +183,7 @@ export type BridgeRequest =
       readonly deadlineMs: number;
       readonly maxBytes: number;
     }
-  | {
-      readonly kind: 'start';
-      readonly loads: readonly (Call & { readonly op: 'load' })[];
-      readonly deadlineMs: number;
-      readonly maxBytes: number;
-    }
+  | { readonly kind: 'start'; readonly maxBytes: number }
   | { readonly kind: 'try'; readonly trial: Trial; readonly deadlineMs: number; readonly maxBytes: number }
   | { readonly kind: 'close' };
 

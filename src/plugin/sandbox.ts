@@ -74,9 +74,10 @@ export interface CaseInput {
 /** The part has been disabled: callers go on as if it were not there. */
 export class Disabled extends PareError {}
 
+const LOAD_MS = 20_000;
+
 export function openSandbox(options: SandboxOptions): Sandbox {
   const { report, deadlineMs = 10_000, maxBytes = 2 ** 30 } = options;
-  const limits = { deadlineMs, maxBytes };
   const bridge = openBridge();
   const sender = createSender();
   const files: PluginFile[] = [];
@@ -116,7 +117,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
   /** A new process with all files that are well-behaved; false when that cannot be had. */
   const restart = (): boolean => {
     sender.forget();
-    const started = bridge.ask({ kind: 'start', loads: [], ...limits });
+    const started = bridge.ask({ kind: 'start', maxBytes });
     // the cast: `start` answers with a number
     generation = 'value' in started ? (started.value as number) : 0;
     return files.every((file) => {
@@ -128,7 +129,15 @@ export function openSandbox(options: SandboxOptions): Sandbox {
       return false;
     });
   };
-  const call = (made: Call): BridgeReply => bridge.ask({ kind: 'call', call: made, generation, ...limits });
+  const call = (made: Call): BridgeReply =>
+    bridge.ask({
+      kind: 'call',
+      call: made,
+      generation,
+      maxBytes,
+      // a file may import much
+      deadlineMs: made.op === 'load' ? Math.max(deadlineMs, LOAD_MS) : deadlineMs,
+    });
   const settled = (make: () => Call): BridgeReply => {
     for (let attempt = 0; attempt < 4; attempt++) {
       const reply = generation === 0 ? { gone: true as const } : call(make());

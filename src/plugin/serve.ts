@@ -1,9 +1,10 @@
 // Answers calls in the plug-ins' process: finds the function that is meant, gives it its context, packs what it returns.
 import { analyse, type Analysis } from '../analysis/analyse.js';
-import type { Model, Node } from '../ir/graph.js';
+import type { Graph, Model, Node } from '../ir/graph.js';
 import type { ChannelGroup } from '../analysis/groups.js';
 import { standardOps } from '../ops/index.js';
 import type { OpDef, OpTable } from '../ops/op.js';
+import type { Predictor, PredictorInput, Sample } from '../predictor/predictor.js';
 import type { Knowledge } from '../recovery/knowledge.js';
 import { createRng } from '../rng.js';
 import type { Json } from '../../search/genome.js';
@@ -12,7 +13,7 @@ import { recordChannels, recountAt } from './channel-record.js';
 import { recordEmits } from './emit-record.js';
 import type { Packed } from './pack.js';
 import { outlineOf, type Plugin, type PluginOperator } from './plugin.js';
-import type { Call, ChildReply, ContextData, OperatorKey } from './protocol.js';
+import type { Call, ChildReply, ContextData, OperatorKey, PackedInput } from './protocol.js';
 import { evaluateRule } from './rule-record.js';
 import { createReceiver } from './unpack.js';
 
@@ -23,6 +24,8 @@ export function callServer(): (call: Call) => Promise<Omit<ChildReply, 'id'>> {
   const receiver = createReceiver();
   const files = new Map<number, Plugin>();
   const analyses = new Map<Model, { readonly key: string; readonly analysis: Analysis }>();
+
+  const predictors = new Map<string, { readonly lesson: number; readonly predictor: Predictor }>();
 
   const tableWithout = (without: readonly OperatorKey[]): OpTable =>
     standardOps.with(
@@ -71,6 +74,32 @@ export function callServer(): (call: Call) => Promise<Omit<ChildReply, 'id'>> {
     return found;
   };
   const params = (packed: Packed): Json => receiver.unpack(packed) as Json; // the cast: the other side sends JSON
+
+  const inputOf = ({ signals, graph }: PackedInput): PredictorInput => ({
+    signals,
+    get graph() {
+      if (graph === undefined) throw new Error('a fitness that reads the graph must say needsGraph: true');
+      return receiver.unpack(graph) as Graph; // the cast: a graph was sent
+    },
+  });
+  const predict = async (call: Call & { readonly op: 'predict' }): Promise<unknown> => {
+    const key = `${call.file}:${call.fitness}`;
+    let known = predictors.get(key);
+    if (known?.lesson !== call.lesson) {
+      const method = files.get(call.file)?.fitness?.find((f) => f.name === call.fitness);
+      if (method === undefined) throw new Error(`there is no fitness "${call.fitness}" here`);
+      const predictor = known?.predictor ?? (await method.create({ rng: createRng(call.seed) }));
+      await predictor.fit(
+        call.samples.map(
+          (s) => Object.defineProperty(inputOf(s), 'score', { value: s.score, enumerable: true }) as Sample,
+        ),
+      );
+      predictors.set(key, (known = { lesson: call.lesson, predictor }));
+    }
+    if (call.candidates.length === 0) return [];
+    const given = await known.predictor.predict(call.candidates.map(inputOf));
+    return Array.from(given, ({ mean, deviation }) => ({ mean, deviation }));
+  };
 
   const run = async (call: Call): Promise<unknown> => {
     switch (call.op) {
@@ -123,6 +152,8 @@ export function callServer(): (call: Call) => Promise<Omit<ChildReply, 'id'>> {
         const node = receiver.unpack(call.input.node) as Node; // the cast: a node was sent
         return recountAt(operatorOf(call.operator).channels!, node, call, receiver.pack);
       }
+      case 'predict':
+        return predict(call);
       case 'emit':
         return recordEmits(operatorOf(call.operator), call.rule, call.input, receiver);
     }

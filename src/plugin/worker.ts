@@ -14,6 +14,9 @@ const MAX_PRINTED = 4096;
 /** What the process itself needs, on top of the limit. */
 const OWN_BYTES = 200 * 2 ** 20;
 
+/** Until the process has started; machines may be busy. */
+const START_MS = 60_000;
+
 interface Child {
   readonly process: ChildProcess;
   readonly printed: () => string;
@@ -93,6 +96,17 @@ function stop(target: Child, why: string): void {
   target.process.kill('SIGKILL');
 }
 
+/** The process says so with an answer that nobody asked for. */
+async function isReady(target: Child): Promise<boolean> {
+  const deadline = setTimeout(() => stop(target, 'did not start'), START_MS);
+  const reply = await new Promise<ChildReply | undefined>((resolve) => {
+    target.waiting = resolve;
+  });
+  clearTimeout(deadline);
+  target.waiting = undefined;
+  return reply !== undefined;
+}
+
 /** The answer to one call; undefined when the process ended, `ended` says why. */
 async function ask(target: Child, call: Call, deadlineMs: number): Promise<ChildReply | undefined> {
   if (target.ended !== undefined) return undefined;
@@ -126,13 +140,10 @@ async function serve(request: BridgeRequest): Promise<BridgeReply> {
   switch (request.kind) {
     case 'start': {
       if (child?.ended === undefined) child?.process.kill('SIGKILL');
-      child = startChild(request.maxBytes);
+      const target = startChild(request.maxBytes);
+      child = target;
       generation++;
-      for (const load of request.loads) {
-        const target = child;
-        const reply = replyOf(target, await ask(target, load, request.deadlineMs));
-        if (!('value' in reply)) return reply;
-      }
+      if (!(await isReady(target))) return replyOf(target, undefined);
       return { value: generation };
     }
     case 'call': {
