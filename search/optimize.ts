@@ -18,6 +18,7 @@ import { bypassSeeds } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { inlineEvaluator } from './evaluator.js';
+import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import type { Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
@@ -50,6 +51,8 @@ export interface OptimizeOptions {
   readonly table: OpTable;
   readonly version: string;
   readonly mutations?: readonly Mutation[];
+  /** Where they come from, for config.json: other files, another run. */
+  readonly plugins?: readonly { readonly file: string; readonly sha256: string }[];
   readonly effort?: Partial<EffortPlan>;
   /** How candidates are judged before they are measured ("signals"). */
   readonly fitness?: FitnessMethod;
@@ -165,6 +168,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       effort: plan,
       mutations: replayer.options.mutations.map((m) => m.name),
       fitness: method.name,
+      ...(options.plugins === undefined || options.plugins.length === 0 ? {} : { plugins: options.plugins }),
       ...(options.predictor === undefined ? {} : { predictor: await sha256OfFile(options.predictor) }),
     };
     checkSameRun(join(out, 'config.json'), config);
@@ -215,11 +219,17 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
           share: targets.high,
         })
       : { seeds: [], alone: [] };
+    const exact = exactSeeds(
+      exactEdits(replayer, options.mutations ?? [], rng.fork('exact')),
+      variation,
+      targets.low,
+      targets.high,
+    );
     const search = explore({
       base: original,
       known: bypasses.alone,
-      seeds: [...bypasses.seeds, ...variation.seeds(20, rng.fork('seeds'))],
-      initial: bypasses.seeds.length + 8,
+      seeds: [...bypasses.seeds, ...exact, ...variation.seeds(20, rng.fork('seeds'))],
+      initial: bypasses.seeds.length + exact.length + 8,
       assess: workshop.assess,
       vary: (a, b, stream) => {
         const made = variation.vary(a, b, stream);

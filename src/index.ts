@@ -56,6 +56,7 @@ export {
 export { threadRuntime } from './runtime/threads.js';
 
 // Recovery without training: learn what the channels of a network are worth, refit what was cut.
+export type { Importance, ImportanceContext } from './recovery/importance.js';
 export type { Knowledge, LearnReport } from './recovery/knowledge.js';
 export {
   finish,
@@ -104,6 +105,10 @@ export {
   type Comparison,
 } from './compare/compare.js';
 export { readRun, writeReport, type ReportOptions, type RunFiles } from './report/run.js';
+
+// Plug-ins: what their files may export, and opening them with every call in a process of its own.
+export { openPlugins, type PluginOptions, type Plugins } from './plugin/load.js';
+export type { Plugin, PluginFitness, PluginOperator } from './plugin/plugin.js';
 
 export { PareError } from './errors.js';
 export { createRng, type Rng } from './rng.js';

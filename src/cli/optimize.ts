@@ -12,7 +12,7 @@ import { createReplayer, openGroups, surgeryWith } from '../../search/replay.js'
 import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
-import { standardOps } from '../ops/index.js';
+import type { Plugins } from '../plugin/load.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
 import { pluginOption, withPlugins } from './plugins.js';
@@ -105,78 +105,96 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       throw new PareError(`--max-ratio ${args['max-ratio']}: give a share above 0 and up to 1`);
     }
     const ignore = matcher(args.ignore);
-    const method = fitnessMethod(args.fitness);
     openModel(args.model);
-    if (args['dry-run']) {
-      console.log(dryRun(args, ignore));
-      return;
-    }
-    const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
-    const interrupt = new AbortController();
-    // Once: a second one meets the system's own handler, which ends the process at once. The run can be resumed all the same.
-    const onInterrupt = (): void => {
-      process.stderr.write('\npare: interrupted: what is under way is finished and written; again to end at once\n');
-      interrupt.abort(new PareError('interrupted before anything was measured; begin anew', { exitCode: INTERRUPTED }));
-    };
-    process.once('SIGINT', onInterrupt);
-    try {
-      const timeMs = args.time === undefined ? undefined : duration(args.time);
-      const wishes = {
-        ...(args.flops === undefined ? {} : { flops: args.flops }),
-        ...(args.params === undefined ? {} : { params: args.params }),
-        ...(args.memory === undefined ? {} : { memory: args.memory }),
-        ...(args.latency === undefined ? {} : { latency: args.latency }),
-        ...(args['min-accuracy'] === undefined ? {} : { minAccuracy: args['min-accuracy'] }),
-      };
-      if (Object.keys(wishes).length === 0) {
-        throw new PareError('a budget is missing: give --flops 50%, --params, --memory, --latency or --min-accuracy');
-      }
-      const run = optimize({
-        model: args.model,
-        data: args.data,
-        out: args.out ?? `${basename(args.model).replace(/\.onnx$/i, '')}-pared`,
-        wishes,
-        ignore,
-        ignorePatterns: args.ignore,
-        maxRatio: args['max-ratio'],
-        seed: args.seed,
-        resume: args.resume,
-        runtime,
-        table: standardOps,
-        version: packageVersion(),
-        interrupt: interrupt.signal,
-        fitness: method,
-        ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
-        ...(args.test === undefined ? {} : { test: args.test }),
-        ...(args['round-to'] === undefined ? {} : { roundTo: args['round-to'] }),
-        ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),
-        ...(args.members === undefined ? {} : { effort: { members: args.members } }),
-        ...(timeMs === undefined ? {} : { timeMs }),
-      });
-      const show = progress(args.json, timeMs);
-      let step = await run.next();
-      for (; step.done !== true; step = await run.next()) show(step.value);
-      await writeReport(step.value.out, {
-        table: standardOps,
-        original: args.model,
-        volatile: volatileLines(step.value),
-      });
-      const { interrupted } = step.value.front;
-      const picked =
-        args.pick === undefined || interrupted === true ? undefined : pick(args.pick, step.value.out, step.value.front);
-      console.log(args.json ? JSON.stringify(step.value.front, undefined, 2) : summary(step.value));
-      if (picked !== undefined && !args.json) console.log(`picked ${picked.from} as ${picked.file}`);
-      if (interrupted === true) {
-        throw new PareError('interrupted: what there is was written; --resume goes on to the whole front', {
-          exitCode: INTERRUPTED,
-        });
-      }
-    } finally {
-      process.removeListener('SIGINT', onInterrupt);
-      await runtime.close();
-    }
+    await withPlugins(args.plugin, async (plugins) => {
+      if (args['dry-run']) console.log(dryRun(args, ignore, plugins));
+      else await run(args, ignore, plugins);
+    });
   },
 };
+
+async function run(args: Arguments, ignore: (name: string) => boolean, plugins: Plugins): Promise<void> {
+  const method = fitnessMethod(args.fitness, [...fitnessMethods, ...plugins.fitness]);
+  const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
+  const interrupt = new AbortController();
+  // Once: a second one meets the system's own handler, which ends the process at once. The run can be resumed all the same.
+  const onInterrupt = (): void => {
+    process.stderr.write('\npare: interrupted: what is under way is finished and written; again to end at once\n');
+    interrupt.abort(new PareError('interrupted before anything was measured; begin anew', { exitCode: INTERRUPTED }));
+  };
+  process.once('SIGINT', onInterrupt);
+  try {
+    rehearse(args.model, plugins);
+    const timeMs = args.time === undefined ? undefined : duration(args.time);
+    const wishes = {
+      ...(args.flops === undefined ? {} : { flops: args.flops }),
+      ...(args.params === undefined ? {} : { params: args.params }),
+      ...(args.memory === undefined ? {} : { memory: args.memory }),
+      ...(args.latency === undefined ? {} : { latency: args.latency }),
+      ...(args['min-accuracy'] === undefined ? {} : { minAccuracy: args['min-accuracy'] }),
+    };
+    if (Object.keys(wishes).length === 0) {
+      throw new PareError('a budget is missing: give --flops 50%, --params, --memory, --latency or --min-accuracy');
+    }
+    const out = args.out ?? `${basename(args.model).replace(/\.onnx$/i, '')}-pared`;
+    const steps = optimize({
+      model: args.model,
+      data: args.data,
+      out,
+      wishes,
+      ignore,
+      ignorePatterns: args.ignore,
+      maxRatio: args['max-ratio'],
+      seed: args.seed,
+      resume: args.resume,
+      runtime,
+      table: plugins.table,
+      mutations: plugins.mutations,
+      plugins: plugins.files.map(({ file, sha256 }) => ({ file: basename(file), sha256 })),
+      version: packageVersion(),
+      interrupt: interrupt.signal,
+      fitness: method,
+      ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
+      ...(args.test === undefined ? {} : { test: args.test }),
+      ...(args['round-to'] === undefined ? {} : { roundTo: args['round-to'] }),
+      ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),
+      ...(args.members === undefined ? {} : { effort: { members: args.members } }),
+      ...(timeMs === undefined ? {} : { timeMs }),
+    });
+    const show = progress(args.json, timeMs);
+    let step = await steps.next();
+    // the folder is ours now
+    plugins.saveCasesIn(out);
+    for (; step.done !== true; step = await steps.next()) show(step.value);
+    await writeReport(step.value.out, {
+      table: plugins.table,
+      original: args.model,
+      volatile: volatileLines(step.value),
+    });
+    const { interrupted } = step.value.front;
+    const picked =
+      args.pick === undefined || interrupted === true ? undefined : pick(args.pick, step.value.out, step.value.front);
+    console.log(args.json ? JSON.stringify(step.value.front, undefined, 2) : summary(step.value));
+    if (picked !== undefined && !args.json) console.log(`picked ${picked.from} as ${picked.file}`);
+    if (interrupted === true) {
+      throw new PareError('interrupted: what there is was written; --resume goes on to the whole front', {
+        exitCode: INTERRUPTED,
+      });
+    }
+  } finally {
+    process.removeListener('SIGINT', onInterrupt);
+    await runtime.close();
+  }
+}
+
+/** Plug-ins are tried on the network before anything relies on them. */
+function rehearse(path: string, plugins: Plugins): void {
+  if (plugins.files.length === 0) return;
+  const model = openModel(path);
+  for (const note of plugins.rehearse((table) => surgeryWith(table).analyse(model))) {
+    process.stderr.write(`pare: warning: ${note}\n`);
+  }
+}
 
 /** What shells report of a program that SIGINT ended. */
 const INTERRUPTED = 130;
@@ -252,9 +270,9 @@ function points(x: number): string {
 }
 
 /** What could be cut, without running anything. */
-function dryRun(args: Arguments, ignore: (name: string) => boolean): string {
+function dryRun(args: Arguments, ignore: (name: string) => boolean, plugins: Plugins): string {
   if (!existsSync(args.data)) throw new PareError(`data "${args.data}": there is no such file`);
-  const surgery = surgeryWith(standardOps);
+  const surgery = surgeryWith(plugins.table);
   const base = surgery.analyse(openModel(args.model));
   const rules = {
     surgery,

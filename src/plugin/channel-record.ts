@@ -80,10 +80,12 @@ export function recordChannels(rule: ChannelRule, node: Node, input: ChannelInpu
   return { steps, recounts };
 }
 
-class Question {
+/** Thrown through the closure: it is run again with the answer. */
+class Question extends Error {
   readonly reply: RecountReply;
 
   constructor(reply: RecountReply) {
+    super('asked');
     this.reply = reply;
   }
 }

@@ -14,8 +14,6 @@ const own = new URL('../index.js', import.meta.url).href;
 const hook = `export const resolve = (s, c, next) => s === 'pare-onnx' ? { url: ${JSON.stringify(own)}, shortCircuit: true } : next(s, c);`;
 register(`data:text/javascript,${encodeURIComponent(hook)}`);
 
-// loaded before anyone waits: what plug-ins import is then at hand
-await import('../index.js');
 const answer = callServer();
 // the cast: worker.ts sends nothing but requests
 process.on('message', (message) => {

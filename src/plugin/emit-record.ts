@@ -26,16 +26,7 @@ export function recordEmits(
   const plain = (attributes: Readonly<Record<string, EmitAttribute>> | undefined) =>
     attributes === undefined ? undefined : { ...attributes };
   const expand: ExpandContext = {
-    node: shapes.node,
-    opset: shapes.opset,
-    arity: shapes.arity,
-    type: shapes.type,
-    shape: shapes.shape,
-    elemType: shapes.elemType,
-    value: shapes.value,
-    constant: shapes.constant,
-    subgraph: shapes.subgraph,
-    subgraphValues: shapes.subgraphValues,
+    ...shapes,
     inputShape: (i) => known(concrete(shapeOf(input.types[i]))),
     outputShape: (i) => known(input.outputShapes?.[i]),
     input: (i) => shapes.node.inputs[i] ?? '',

@@ -13,8 +13,8 @@ export function asModel(value: unknown, isKnown: (object: object) => boolean): M
     (look: (r: Fields, where: string) => void): Look =>
     (v, where) => {
       if (typeof v !== 'object' || v === null || Array.isArray(v) || v instanceof Map) wrong(where, 'an object', v);
-      // the cast: just seen to be an object
-      if (!isKnown(v as object)) look(v as Fields, where);
+      // the cast: just seen to be an object, whose fields `look` looks at
+      if (!isKnown(v)) look(v as Fields, where);
     };
 
   const tensor = record((t, where) => {

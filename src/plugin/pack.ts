@@ -180,7 +180,7 @@ export function primitive(value: unknown, where: string): Packed {
   if (value === null || value === undefined) return value;
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
   if (typeof value === 'bigint') return value;
-  throw new PareError(`${where} holds a ${typeof value}, which is no data`);
+  throw new TypeError(`${where} holds a ${typeof value}, which is no data`);
 }
 
 /** Which part of a graph it is, by what it has: a source goes from like to like only. */

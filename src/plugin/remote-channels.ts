@@ -4,7 +4,7 @@ import type { Attribute, Node } from '../ir/graph.js';
 import type { ChannelContext, ChannelRule, Labels, NodePatch, RecountContext } from '../ops/op.js';
 import { forEachAtom, spread } from '../ops/labels.js';
 import type { ChannelInput, ChannelStep, LabelData, RecountAnswer, RecountReply } from './protocol.js';
-import { caseOf, type RemoteOperator } from './remote-operator.js';
+import { caseOf, type RemoteOperator } from './remote-rule.js';
 import { Disabled } from './sandbox.js';
 
 /** Rounds of questions that a recount may take. */

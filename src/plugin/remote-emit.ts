@@ -2,7 +2,7 @@
 import { PareError } from '../errors.js';
 import type { EmitAttribute, ExpandContext, ExpandRule, GradientRule } from '../ops/op.js';
 import type { EmitInput, EmitReply, EmitStep } from './protocol.js';
-import { caseOf, packed, ruleInput, type RemoteOperator } from './remote-operator.js';
+import { caseOf, packed, ruleInput, type RemoteOperator } from './remote-rule.js';
 import { Disabled } from './sandbox.js';
 
 export function remoteExpand(remote: RemoteOperator): ExpandRule {

@@ -83,7 +83,7 @@ export function remoteMutation(
         () => ({ op: 'apply', mutation: name, params: sender.pack(params), ...contexts.data(file, context) }),
         input,
       );
-      return received(() => asModel(sender.unpack(given as never), sender.isKnown), input);
+      return received(() => asModel(sender.unpack(given as never), (object) => sender.isKnown(object)), input);
     };
     const made = once();
     received(() => validate(params, context, made), input);

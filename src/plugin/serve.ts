@@ -1,4 +1,5 @@
 // Answers calls in the plug-ins' process: finds the function that is meant, gives it its context, packs what it returns.
+import { PareError } from '../errors.js';
 import { analyse, type Analysis } from '../analysis/analyse.js';
 import type { Graph, Model, Node } from '../ir/graph.js';
 import type { ChannelGroup } from '../analysis/groups.js';
@@ -105,7 +106,7 @@ export function callServer(): (call: Call) => Promise<Omit<ChildReply, 'id'>> {
     switch (call.op) {
       case 'load': {
         // foreign code
-        const exports: unknown = { ...((await import(call.url)) as object) };
+        const exports: unknown = { ...(await imported(call.url)) };
         const outline = outlineOf(exports, standardOps);
         // the cast: outlineOf has looked at every part
         if (typeof outline !== 'string') files.set(call.file, exports as Plugin);
@@ -150,7 +151,7 @@ export function callServer(): (call: Call) => Promise<Omit<ChildReply, 'id'>> {
       }
       case 'recount': {
         const node = receiver.unpack(call.input.node) as Node; // the cast: a node was sent
-        return recountAt(operatorOf(call.operator).channels!, node, call, receiver.pack);
+        return recountAt(operatorOf(call.operator).channels!, node, call, (v) => receiver.pack(v));
       }
       case 'predict':
         return predict(call);
@@ -168,6 +169,18 @@ export function callServer(): (call: Call) => Promise<Omit<ChildReply, 'id'>> {
       return { error: errorOf(error) };
     }
   };
+}
+
+/** A file that cannot be a module is the user's mistake; one that throws when it is run misbehaves. */
+async function imported(url: string): Promise<object> {
+  try {
+    // the cast: foreign code, looked at next
+    return (await import(url)) as object;
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
+    if (error instanceof SyntaxError || missing) throw new PareError(error.message, { cause: error });
+    throw error;
+  }
 }
 
 /** One line of what was thrown; a PareError is a sentence, whichever copy of the class it is of. */

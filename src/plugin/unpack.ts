@@ -2,7 +2,6 @@
 // written to is looked at after each call.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { PareError } from '../errors.js';
 import type { Tensor } from '../ir/tensor.js';
 import { fieldsOf, isNumberArray, isTensorLike, primitive, type Packed, type PackedTensor } from './pack.js';
 
@@ -92,7 +91,7 @@ export function createReceiver(): Receiver {
   };
 
   const pack = (value: unknown, depth = 0): Packed => {
-    if (depth > 100) throw new PareError('what it gave is nested too deep, or holds itself');
+    if (depth > 100) throw new TypeError('what it gave is nested too deep, or holds itself');
     if (typeof value !== 'object' || value === null) return primitive(value, 'what it gave');
     const number = numbers.get(value);
     if (number !== undefined) return ['r', number];
@@ -102,7 +101,7 @@ export function createReceiver(): Receiver {
     if (value instanceof Map) {
       return ['m', [...value].map(([k, v]): [Packed, Packed] => [pack(k, depth + 1), pack(v, depth + 1)])];
     }
-    if (value instanceof Set) throw new PareError('what it gave holds a Set, which a graph never does');
+    if (value instanceof Set) throw new TypeError('what it gave holds a Set, which a graph never does');
     const source = 'source' in value && value.source instanceof SourceToken ? value.source.number : 0;
     if (isTensorLike(value)) {
       // the cast: looked at just now, and checked field by field on the other side
