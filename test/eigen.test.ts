@@ -54,3 +54,16 @@ test('the largest of many by subspace iteration', () => {
   expect(some.values.length).toBe(8);
   expectEigen(a, n, some, 1e-6);
 });
+
+test('far from full rank: values of nothing but rounding', () => {
+  for (const [n, k] of [
+    [128, 64],
+    [160, 3],
+  ] as const) {
+    const a = semidefinite(n, n, k);
+    expectEigen(a, n, symmetricEigen(a, n), 1e-11);
+    // rounded to float32 as sums from the runtime are
+    const rounded = Float64Array.from(Float32Array.from(a));
+    expectEigen(rounded, n, symmetricEigen(rounded, n), 1e-11);
+  }
+});

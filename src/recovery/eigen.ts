@@ -117,10 +117,17 @@ function reflectBothSides(m: Float64Array, n: number, from: number, v: Float64Ar
 
 /** Diagonalises T in place: `d` becomes the eigenvalues; the rows of `z` turn along. */
 function implicitQl(d: Float64Array, e: Float64Array, z: Float64Array, n: number): void {
+  // below what rounding left of the largest value nothing is known: matrices without full rank have values of any small size there
+  let largest = 0;
+  for (let i = 0; i < n; i++) largest = Math.max(largest, Math.abs(d[i]!) + Math.abs(e[i]!));
+  const nothing = (Number.EPSILON * largest) / 16;
   for (let low = 0; low < n; low++) {
     for (let turn = 0; ; turn++) {
       let high = low;
-      while (high < n - 1 && Math.abs(e[high]!) > Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!)))
+      while (
+        high < n - 1 &&
+        Math.abs(e[high]!) > Math.max(nothing, Number.EPSILON * (Math.abs(d[high]!) + Math.abs(d[high + 1]!)))
+      )
         high++;
       if (high === low) break;
       if (turn === 60) throw new Error('symmetricEigen: the matrix has entries that are not finite');

@@ -35,8 +35,9 @@ export function spectralScore(sigma: number): number {
   return -sigma - 1 / (sigma + 1e-6) + 2;
 }
 
-/** Largest singular value of A [rows, columns]. */
+/** Largest singular value of A [rows, columns]; NaN where A is not finite. */
 export function largestSingular(a: ArrayLike<number>, rows: number, columns: number): number {
+  if (!Array.prototype.every.call(a, (x: number) => Number.isFinite(x))) return NaN;
   const gram = new Float64Array(rows * rows);
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j <= i; j++) {

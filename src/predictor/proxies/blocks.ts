@@ -1,5 +1,6 @@
 // The blocks of a network, by cuts: values that alone are alive when they are made, so that all that follows depends on them
-// only. A block is what lies between two cuts and holds weights; its output is the last cut before the next weights.
+// only. A block is what lies between two cuts and holds weights; what follows without weights (an activation; a normalisation
+// right behind its layer) belongs to it.
 import { concreteShape } from '../../analysis/shapes.js';
 import { usedNames } from '../../ir/walk.js';
 import type { Network } from './network.js';
@@ -24,7 +25,11 @@ export function blockOutputs({ model, shapes, layers }: Network): BlockOutput[] 
   const alive = new Set(flowing);
   const dense = new Set(layers.map((l) => l.output));
   const found: BlockOutput[] = [];
+  // since the last cut
   let weighty = false;
+  let normalised = false;
+  // whether more may belong to the last block
+  let open = false;
   for (const [i, node] of nodes.entries()) {
     const used = [...usedNames(node)].filter((name) => flowing.has(name));
     // shapes are read, not passed on
@@ -36,13 +41,20 @@ export function blockOutputs({ model, shapes, layers }: Network): BlockOutput[] 
     }
     for (const name of used) if (lastUse.get(name) === i) alive.delete(name);
     if (node.outputs.some((o) => dense.has(o))) weighty = true;
+    if (/Normalization$/.test(node.opType)) normalised = true;
     const [only = ''] = alive;
     const dims = alive.size === 1 && node.outputs.includes(only) ? concreteShape(shapes, only) : undefined;
     if (dims === undefined || (dims.length !== 4 && dims.length !== 3) || dims.slice(2).every((d) => d === 1)) continue;
     const block = { name: only, dims, channelAxis: dims.length === 4 ? 1 : 2 };
-    if (weighty) found.push(block);
-    else if (found.length > 0) found[found.length - 1] = block;
-    weighty = false;
+    if (weighty) {
+      found.push(block);
+      open = true;
+    } else if (open && normalised && !dense.has(found.at(-1)!.name)) {
+      open = false;
+    } else if (open) {
+      found[found.length - 1] = block;
+    }
+    weighty = normalised = false;
   }
   return found;
 }

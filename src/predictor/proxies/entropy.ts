@@ -28,6 +28,7 @@ export async function entropies(probe: Pick<Probe, 'network' | 'run' | 'batch' |
 
 /** Entropy of the principal components' shares of the variance, 0 <= H <= ln channels; `covariance` [n, n]. */
 export function entropyOf(covariance: Float64Array, n: number): number {
+  if (!covariance.every((x) => Number.isFinite(x))) return NaN;
   const values = symmetricEigen(covariance, n).values.map((v) => Math.max(0, v));
   const total = values.reduce((a, b) => a + b, 0);
   return values.reduce((h, v) => h - (v / total) * Math.log(v / total + 1e-8), 0);
