@@ -7,6 +7,7 @@ import { gradcheckCommand } from './gradcheck.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
 import { optimizeCommand } from './optimize.js';
+import { proxiesCommand } from './proxies.js';
 import { pruneCommand } from './prune.js';
 import { trainCommand } from './train.js';
 import { verifyCommand } from './verify.js';
@@ -37,6 +38,7 @@ function parser(args: readonly string[]) {
       .command(measureCommand)
       .command(optimizeCommand)
       .command(pruneCommand)
+      .command(proxiesCommand)
       .command(trainCommand)
       .command(verifyCommand)
       .option('stack', { type: 'boolean', hidden: true, describe: 'print the stack of an unexpected error' })

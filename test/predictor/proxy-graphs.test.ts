@@ -1,7 +1,12 @@
 // Zero-cost proxies through the gradient graphs in onnxruntime, against the float64 reference and closed forms (methods.md §4, 5.3).
 
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { runCommandLine } from '../../src/cli/command-line.js';
+import { writeModel } from '../../src/onnx/write.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { graphBuilder, type GraphBuilder } from '../../src/ir/builder.js';
 import type { Model } from '../../src/ir/graph.js';
@@ -348,6 +353,57 @@ describe('a whole network', () => {
     expect(reasons.get('epe_nas')).toContain('no class scores');
     await expect(proxies(b.model(), batch, { ...options('none'), names: ['zenith'] })).rejects.toThrow(
       'there is no proxy "zenith"',
+    );
+  });
+});
+
+describe('pare proxies', () => {
+  const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
+  const pare = async (...args: string[]): Promise<{ readonly code: number; readonly text: string }> => {
+    const lines: string[] = [];
+    vi.spyOn(console, 'log').mockImplementation((text: string) => void lines.push(text));
+    vi.spyOn(console, 'error').mockImplementation((text: string) => void lines.push(text));
+    const code = await runCommandLine(args);
+    vi.restoreAllMocks();
+    return { code, text: lines.join('\n') };
+  };
+  const own = [example('shapes-resnet.onnx'), '--data', example('calib.json'), '--batch', '16'];
+
+  it('prints numbers, as JSON too, the same for the same seed', async () => {
+    const some = ['--only', 'nwot', '--only', 'jacov', '--only', 'params'];
+    const json = await pare('proxies', ...own, ...some, '--json');
+    expect(json.code).toBe(0);
+    const made: unknown = JSON.parse(json.text);
+    expect(made).toMatchObject({
+      weights: 'fresh',
+      samples: 16,
+      targets: 'labels',
+      proxies: { params: 73978 },
+      reasons: {},
+    });
+    expect(JSON.parse((await pare('proxies', ...own, ...some, '--json')).text)).toEqual(made);
+    const text = await pare('proxies', ...own, '--only', 'l2_norm', '--weights', 'inherited');
+    expect(text.text).toMatch(/the weights of the file.*\n.*\n.*\n.*\nl2_norm +67\.4/);
+  });
+
+  it('opens a batch of one that nothing depends on', async () => {
+    const model = readModel(example('shapes-resnet.onnx'));
+    const inputs = model.graph.inputs.map((v) => ({
+      ...v,
+      type: { kind: 'tensor', elemType: DataType.FLOAT, shape: [1, 3, 16, 16] } as const,
+    }));
+    const folder = mkdtempSync(join(tmpdir(), 'pare-proxies-'));
+    const path = join(folder, 'one.onnx');
+    writeModel({ ...model, graph: { ...model.graph, inputs } }, path);
+    const fixed = await pare('proxies', path, ...own.slice(1), '--only', 'jacov', '--json');
+    rmSync(folder, { recursive: true });
+    expect(JSON.parse(fixed.text)).toMatchObject({ samples: 16 });
+    expect(JSON.parse(fixed.text)).toMatchObject(
+      // the file's name aside
+      {
+        proxies: (JSON.parse((await pare('proxies', ...own, '--only', 'jacov', '--json')).text) as { proxies: object })
+          .proxies,
+      },
     );
   });
 });
