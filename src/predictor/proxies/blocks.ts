@@ -41,7 +41,7 @@ export function blockOutputs({ model, shapes, layers }: Network): BlockOutput[] 
     }
     for (const name of used) if (lastUse.get(name) === i) alive.delete(name);
     if (node.outputs.some((o) => dense.has(o))) weighty = true;
-    if (/Normalization$/.test(node.opType)) normalised = true;
+    if (node.opType.endsWith('Normalization')) normalised = true;
     const [only = ''] = alive;
     const dims = alive.size === 1 && node.outputs.includes(only) ? concreteShape(shapes, only) : undefined;
     if (dims === undefined || (dims.length !== 4 && dims.length !== 3) || dims.slice(2).every((d) => d === 1)) continue;

@@ -98,7 +98,8 @@ function constantsLifted(graph: Graph): Graph {
   return found.size === 0 ? graph : { ...graph, nodes, initializers: new Map([...graph.initializers, ...found]) };
 }
 
-function bound(value: ValueInfo, dims: ReadonlyMap<string, readonly number[]>): ValueInfo {
+/** An input with these dims, where they are given. */
+export function bound(value: ValueInfo, dims: ReadonlyMap<string, readonly number[]>): ValueInfo {
   const shape = dims.get(value.name);
   return shape === undefined || value.type?.kind !== 'tensor' ? value : { ...value, type: { ...value.type, shape } };
 }

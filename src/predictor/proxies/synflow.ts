@@ -6,10 +6,10 @@ import { PareError } from '../../errors.js';
 import { attrInt, type Graph, type Model, type Node } from '../../ir/graph.js';
 import { DataType, elementCount, floatTensor, readFloats, type Tensor } from '../../ir/tensor.js';
 import { removeDead } from '../../ir/walk.js';
-import { floatData, floatsOf, type RuntimeTensor } from '../../runtime/runtime.js';
+import { floatData, floatsOf, tensorOfNumbers, type RuntimeTensor } from '../../runtime/runtime.js';
 import { createEmitter } from '../../training/emitter.js';
 import { appendGradients } from '../../training/gradient.js';
-import { floatValue, withOutputs, type Network } from './network.js';
+import { bound, floatValue, withOutputs, type Network } from './network.js';
 import { weightNames, type Probe } from './probe.js';
 import type { Proxy } from './proxy.js';
 
@@ -29,25 +29,38 @@ export interface Flow {
 }
 
 export async function synflowOf(probe: Probe): Promise<Flow> {
+  const dims = probe.network.dims;
+  const single = new Map([...dims].map(([name, d]) => [name, [1, ...d.slice(1)]] as const));
+  try {
+    return await flowThrough(probe, single);
+  } catch (error) {
+    // a batch that the graph has inside: equal samples then, the score being that of one
+    if (!(error instanceof PareError)) throw error;
+    return flowThrough(probe, dims);
+  }
+}
+
+async function flowThrough(probe: Probe, dims: ReadonlyMap<string, readonly number[]>): Promise<Flow> {
   const { network, table, batch } = probe;
-  const { model, exponent } = linearised(network);
+  const { model, exponent } = linearised(network, dims);
   const ones = new Map<string, RuntimeTensor>();
   for (const [name, t] of batch.inputs) {
-    if (t.dataType === DataType.FLOAT) ones.set(name, floatData(t.dims, new Float32Array(t.data.length).fill(1)));
+    const own = dims.get(name)!;
+    if (t.dataType !== DataType.FLOAT)
+      ones.set(name, tensorOfNumbers(t.dataType, own, new Float64Array(elementCount(own))));
+    else ones.set(name, floatData(own, new Float32Array(elementCount(own)).fill(1)));
   }
   const m = createEmitter(model.graph, 'flow', model.opsets.get('') ?? 17);
   const sum = m.emit('ReduceSum', [network.scores.name], { keepdims: 0 });
-  const weights = weightNames(network);
   const parts = { ...model, graph: m.extended(model.graph) };
-  const made = appendGradients(parts, table, sum, weights, { inputs: network.dims });
+  const made = appendGradients(parts, table, sum, weightNames(network), { inputs: dims });
   const outputs = [sum, ...made.of.values()];
   const found = await probe.run(withOutputs(model, made, outputs), outputs, ones);
-  const samples = [...network.dims.values()][0]?.[0] ?? 1;
+  const samples = [...dims.values()][0]?.[0] ?? 1;
   const layers = [...made.of].map(([name, gradient]) => {
     const g = floatsOf(found.get(gradient)!);
     let own = 0;
     readFloats(model.graph.initializers.get(name)!).forEach((w, i) => (own += Math.abs(w * g[i]!)));
-    // every sample is the same one: the score is that of one
     return own / samples;
   });
   return {
@@ -67,7 +80,10 @@ const MEETING = /^(Add|Sub|Sum|Mean|Max|Min|Concat|Where)$/;
 const CLIPPED = /^(Clip|HardSwish|Selu|Elu|Celu|Gelu|Mish|Swish|Softplus)$/;
 
 /** |weights| in layers of gain 1, no normalisation; `exponent`: the s of the scores. */
-function linearised({ model, scores }: Network): { readonly model: Model; readonly exponent: number } {
+function linearised(
+  { model, scores }: Network,
+  dims: ReadonlyMap<string, readonly number[]>,
+): { readonly model: Model; readonly exponent: number } {
   const { graph } = model;
   const initializers = new Map(graph.initializers);
   const m = createEmitter(graph, 'linear', model.opsets.get('') ?? 17);
@@ -148,7 +164,8 @@ function linearised({ model, scores }: Network): { readonly model: Model; readon
     }
   }
   const outputs = [floatValue(scores.name)];
-  const complete: Graph = m.extended({ ...graph, nodes, initializers, outputs });
+  const inputs = graph.inputs.map((v) => bound(v, dims));
+  const complete: Graph = m.extended({ ...graph, nodes, initializers, inputs, outputs });
   const exponent = exponents.get(scores.name);
   if (exponent === undefined) throw new PareError('the scores do not depend on the input');
   return { model: { ...model, graph: removeDead(complete) }, exponent };
