@@ -36,6 +36,8 @@ export interface Layers {
   concat(parts: readonly Feature[]): Feature;
   /** Zeros of c channels, 1 / stride as high and wide as x. */
   zeros(x: Feature, c?: number, stride?: number): Feature;
+  /** A matrix with a bias behind a vector. */
+  matrix(x: Feature, c: number): Feature;
   /** Global average pool and a matrix. */
   classifier(x: Feature, classes: number): Feature;
 }
@@ -114,11 +116,11 @@ export function layersOn(g: GraphBuilder): Layers {
       const single = g.op('Slice', [small, g.ints([0]), g.ints([1]), g.ints([1])]);
       return { value: g.op('Mul', [single, g.floats(new Float32Array(c), [1, c, 1, 1])]), c };
     },
-    classifier(x, classes) {
-      const pooled = g.op('Flatten', [g.op('GlobalAveragePool', [x.value])]);
-      const inputs = [pooled, weight('fc.weight', [classes, x.c]), weight('fc.bias', [classes])];
-      return { value: g.op('Gemm', inputs, { transB: 1 }), c: classes };
+    matrix(x, c) {
+      const inputs = [x.value, weight('fc.weight', [c, x.c]), weight('fc.bias', [c])];
+      return { value: g.op('Gemm', inputs, { transB: 1 }), c };
     },
+    classifier: (x, classes) => layers.matrix(layers.apply('Flatten', layers.apply('GlobalAveragePool', x)), classes),
   };
   return layers;
 }

@@ -4,9 +4,12 @@ import { compress } from '../../../src/predictor/compress.js';
 import { nodeOf } from '../../../src/predictor/computation-graph.js';
 import { spaceOf } from '../../../src/predictor/spaces/index.js';
 import { nb201 } from '../../../src/predictor/spaces/nb201.js';
+import { readFloats } from '../../../src/ir/tensor.js';
+import { createRng } from '../../../src/rng.js';
 import { numberIn } from '../../../src/predictor/tables.js';
 import { describeShared } from '../../shared.js';
-import { macsOf, readsBack, runs, tableRows, torchParams } from './laws.js';
+import { countsOf, nb201Flops } from './counters.js';
+import { readsBack, runs, tableRows } from './laws.js';
 
 const best = '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|';
 const row = (text: string): ReadonlyMap<string, string> => new Map([['arch_str', text]]);
@@ -20,12 +23,14 @@ describe('the space', () => {
     readsBack(nb201, a);
   });
 
-  test('known counts: 113,951,370 MACs with biases, 802,426 parameters', () => {
-    // NAS-Bench-201's own example of its API; its counter adds the ten biases of the head to the MACs
-    const text = '|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|';
-    const model = nb201.parse(row(text)).build();
-    expect(macsOf(model) + 10).toBe(113_951_370);
-    expect(torchParams(model)).toBe(802_426);
+  test('known counts', () => {
+    const counts = countsOf(nb201.parse(row(best)).build());
+    // by hand: stem, two reductions, five 3x3 convolutions in each of 15 cells, head with its biases
+    expect(nb201Flops(counts)).toBe(442_368 + 7_340_032 + 5 * 15 * 9 * 262_144 + 650);
+    const norms = 2 * 5 * 5 * (16 + 32 + 64);
+    const cells = 5 * 5 * 9 * (16 ** 2 + 32 ** 2 + 64 ** 2) + norms;
+    const reductions = 9 * (16 * 32 + 32 ** 2 + 32 * 64 + 64 ** 2) + 16 * 32 + 32 * 64 + 4 * (32 + 64);
+    expect(counts.params).toBe(27 * 16 + 32 + cells + reductions + 128 + 650);
   });
 
   test('runs in onnxruntime, whatever the cell and the task', async () => {
@@ -33,6 +38,10 @@ describe('the space', () => {
       expect(await runs(nb201.parse(new Map([['op_indices', text]])))).toEqual([2, 10]);
     }
     const a = nb201.parse(row(best));
+    const weights = createRng('weights');
+    const [one, two] = [a.build({ weights }), a.build({ weights })].map((m) => m.graph.initializers.get('conv.weight'));
+    expect([...readFloats(one!)]).toEqual([...readFloats(two!)]);
+    expect(await runs(a, { weights })).toEqual([2, 10]);
     expect(await runs(a, { task: 'ninapro' })).toEqual([2, 18]);
     expect(await runs(a, { inputShape: [3, 16, 16], classes: 7 })).toEqual([2, 7]);
   });
@@ -77,9 +86,9 @@ describeShared('against the table', ['tables/nb201.csv.gz'], () => {
     const rows = tableRows('nb201.csv.gz').filter((_, i) => i % 211 === 5);
     expect(rows.length).toBeGreaterThan(70);
     for (const r of rows) {
-      const model = nb201.parse(r).build({ task: 'cifar100' });
-      expect((torchParams(model) / 1e6).toFixed(3)).toBe(numberIn(r, 'params_m')!.toFixed(3));
-      expect(((macsOf(model) + 100) / 1e6).toFixed(2)).toBe(numberIn(r, 'flops_m')!.toFixed(2));
+      const counts = countsOf(nb201.parse(r).build({ task: 'cifar100' }));
+      expect((counts.params / 1e6).toFixed(3)).toBe(numberIn(r, 'params_m')!.toFixed(3));
+      expect((nb201Flops(counts) / 1e6).toFixed(2)).toBe(numberIn(r, 'flops_m')!.toFixed(2));
     }
   });
 });
