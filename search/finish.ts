@@ -45,6 +45,8 @@ export interface FrontMember {
   readonly test?: Figure;
   readonly violation: number;
   readonly genome: Genome;
+  /** Where it was distilled from the original after the refit: for so many steps, and what it reached before. */
+  readonly trained?: { readonly steps: number; readonly before: Figure };
 }
 
 export interface FinishOptions {
@@ -70,7 +72,7 @@ export interface Finished {
 /** Refits, verifies, writes and measures one candidate; throws PareError when a verification fails. */
 export async function finish(candidate: Measured, name: string, options: FinishOptions): Promise<Finished> {
   const { context, signal } = options;
-  const { runtime, dataset, seed } = context;
+  const { seed } = context;
   await verifyMasked(candidate.genome, context);
   const model = await recovered(context, candidate.genome, options.effort, signal);
   const recipe = { ...options.recipe, seed, genome: JSON.stringify(candidate.genome) };
@@ -78,24 +80,32 @@ export async function finish(candidate: Measured, name: string, options: FinishO
   const path = join(options.out, file);
   writeModel(withRecipe(model, recipe), path);
 
-  // From here on everything is said of the file.
+  return measureFile(file, candidate.macs, options);
+}
+
+/** Everything is said of the file, as it was written. Throws PareError when it is not what it should be. */
+export async function measureFile(
+  file: string,
+  macs: number,
+  options: Omit<FinishOptions, 'effort' | 'recipe'>,
+): Promise<Finished> {
+  const { held, test, signal } = options;
+  const { runtime, dataset } = options.context;
+  const path = join(options.out, file);
   const written = readModel(path);
   checkModel(written);
   const cost = countCost(written, options.table, inferShapes(written, options.table, { dynamic: 1 }));
-  if (cost.macs !== candidate.macs) {
-    throw new PareError(
-      `${file}: has ${cost.macs} MACs, but ${candidate.macs} were expected; the file is not exported`,
-    );
+  if (cost.macs !== macs) {
+    throw new PareError(`${file}: has ${cost.macs} MACs, but ${macs} were expected; the file is not exported`);
   }
   const measured = await withSession(runtime, path, { label: file }, (session) =>
     evaluate(session, dataset, {
-      indices: options.held.indices,
-      reference: options.held,
+      indices: held.indices,
+      reference: held,
       concurrency: runtime.concurrency,
       ...(signal === undefined ? {} : { signal }),
     }),
   );
-  const { test } = options;
   const onTest =
     test === undefined
       ? undefined

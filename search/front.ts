@@ -15,6 +15,7 @@ import type { Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
 import type { Genome } from './genome.js';
+import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
 import { chooseMembers } from './members.js';
 import { shortGenome } from './refusals.js';
 import { beliefOf } from './trust.js';
@@ -67,6 +68,8 @@ export interface FrontOptions {
   readonly reasons?: ReadonlyMap<string, string>;
   /** Why the budget is out of reach, where it is. */
   readonly note?: string;
+  /** The best are distilled from the original after the refit. */
+  readonly training?: TrainingPlan;
   readonly signal?: AbortSignal;
   /** Once aborted: what is under way is finished, what is still to do is done with little effort, or not at all. */
   readonly interrupt?: AbortSignal;
@@ -80,7 +83,7 @@ export interface FrontReport {
   readonly of?: number;
 }
 
-interface Refitted {
+export interface Refitted {
   readonly member: FrontMember;
   readonly objectives: readonly number[];
 }
@@ -180,10 +183,16 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     throw new PareError(`no candidate passed the last stage; the first one failed because: ${leftOut[0]!.reason}`);
   }
 
+  const { training } = options;
+  const finished =
+    training === undefined || interrupted
+      ? refitted
+      : yield* finishByTraining(refitted, training, { ...options, held, test, sign });
+
   // After the full refit some are beaten by others: those are no front.
   const members: FrontMember[] = [];
-  for (const { member, objectives } of refitted) {
-    const rival = refitted.find((other) => dominates(other.objectives, objectives));
+  for (const { member, objectives } of finished) {
+    const rival = finished.find((other) => dominates(other.objectives, objectives));
     if (rival === undefined) members.push(member);
     else {
       rmSync(join(out, member.file), { force: true });

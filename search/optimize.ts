@@ -22,6 +22,7 @@ import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import type { Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
+import { describeTraining, type TrainingPlan } from './finish-by-training.js';
 import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
 import { createRefusals } from './refusals.js';
@@ -46,6 +47,8 @@ export interface OptimizeOptions {
   readonly seed?: string;
   readonly evaluations?: number;
   readonly timeMs?: number;
+  /** After the search the best members are distilled from the original, without labels. */
+  readonly training?: TrainingPlan;
   readonly resume?: boolean;
   readonly runtime: Runtime;
   readonly table: OpTable;
@@ -166,6 +169,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       maxRatio: options.maxRatio ?? 1,
       seed,
       effort: plan,
+      ...(options.training === undefined ? {} : { training: describeTraining(options.training) }),
       mutations: replayer.options.mutations.map((m) => m.name),
       fitness: method.name,
       ...(options.plugins === undefined || options.plugins.length === 0 ? {} : { plugins: options.plugins }),
@@ -282,6 +286,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       ...(options.test === undefined ? {} : { test: options.test }),
       ...(note === undefined ? {} : { note }),
       reasons: refusals.reasons,
+      ...(options.training === undefined ? {} : { training: options.training }),
       ...(signal === undefined ? {} : { signal }),
       ...(interrupt === undefined ? {} : { interrupt }),
     });

@@ -6,6 +6,7 @@ import { basename } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { allocate } from '../../search/progressive.js';
 import { createFitness } from '../../search/fitness.js';
+import type { TrainingPlan } from '../../search/finish-by-training.js';
 import { pruneChannels } from '../../search/mutations/prune-channels.js';
 import { optimize, type OptimizeReport, type OptimizeResult } from '../../search/optimize.js';
 import { createReplayer, openGroups, surgeryWith } from '../../search/replay.js';
@@ -13,11 +14,12 @@ import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
 import type { Plugins } from '../plugin/load.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
-import { jsonOption, matcher, openModel, wholeNumber } from './options.js';
+import { durationMs, jsonOption, matcher, openModel, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -32,6 +34,9 @@ interface Arguments {
   readonly time: string | undefined;
   readonly evaluations: number | undefined;
   readonly members: number | undefined;
+  readonly recover: 'refit' | 'train';
+  readonly 'train-time': string | undefined;
+  readonly 'train-steps': number | undefined;
   readonly seed: string;
   readonly resume: boolean;
   readonly 'dry-run': boolean;
@@ -65,6 +70,19 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         coerce: wholeNumber('evaluations', 1),
         describe: 'end after measuring this many candidates (24)',
       })
+      .option('recover', {
+        choices: ['refit', 'train'] as const,
+        default: 'refit' as const,
+        describe:
+          'train: after the least-squares refit the best members are also distilled from the original, without labels',
+      })
+      .option('train-time', { type: 'string', describe: 'with --recover train: for all of them together (30m)' })
+      .option('train-steps', {
+        type: 'number',
+        coerce: wholeNumber('train-steps', 1),
+        describe: 'with --recover train, instead of a time: steps of each; equal seeds then give equal files',
+      })
+      .conflicts('train-time', 'train-steps')
       .option('members', {
         type: 'number',
         coerce: wholeNumber('members', 1),
@@ -116,6 +134,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
 async function run(args: Arguments, ignore: (name: string) => boolean, plugins: Plugins): Promise<void> {
   const method = fitnessMethod(args.fitness, [...fitnessMethods, ...plugins.fitness]);
   const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
+  const training = trainingOf(args);
   const interrupt = new AbortController();
   // Once: a second one meets the system's own handler, which ends the process at once. The run can be resumed all the same.
   const onInterrupt = (): void => {
@@ -125,7 +144,7 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
   process.once('SIGINT', onInterrupt);
   try {
     rehearse(args.model, plugins);
-    const timeMs = args.time === undefined ? undefined : duration(args.time);
+    const timeMs = args.time === undefined ? undefined : durationMs('time', args.time);
     const wishes = {
       ...(args.flops === undefined ? {} : { flops: args.flops }),
       ...(args.params === undefined ? {} : { params: args.params }),
@@ -160,6 +179,7 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
       ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),
       ...(args.members === undefined ? {} : { effort: { members: args.members } }),
       ...(timeMs === undefined ? {} : { timeMs }),
+      ...(training === undefined ? {} : { training }),
     });
     const show = progress(args.json, timeMs);
     let step = await steps.next();
@@ -184,6 +204,7 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
   } finally {
     process.removeListener('SIGINT', onInterrupt);
     await runtime.close();
+    await training?.runtime.close();
   }
 }
 
@@ -269,6 +290,20 @@ function points(x: number): string {
   return `${x >= 0 ? '+' : ''}${(100 * x).toFixed(2)} points`;
 }
 
+function trainingOf(args: Arguments): TrainingPlan | undefined {
+  const [time, steps] = [args['train-time'], args['train-steps']];
+  if (args.recover !== 'train') {
+    if (time === undefined && steps === undefined) return undefined;
+    throw new PareError('--train-time and --train-steps go with --recover train');
+  }
+  return {
+    bound: steps === undefined ? { timeMs: durationMs('train-time', time ?? '30m') } : { steps },
+    // one thread of ours, several of onnxruntime: steps follow one another. Repeatable ones use one
+    runtime: threadRuntime(1),
+    threads: steps === undefined ? Math.min(8, availableParallelism()) : 1,
+  };
+}
+
 /** What could be cut, without running anything. */
 function dryRun(args: Arguments, ignore: (name: string) => boolean, plugins: Plugins): string {
   if (!existsSync(args.data)) throw new PareError(`data "${args.data}": there is no such file`);
@@ -292,13 +327,6 @@ function dryRun(args: Arguments, ignore: (name: string) => boolean, plugins: Plu
     `${args.evaluations ?? 24} candidates would be measured; nothing was written`,
     ...(frozen.length === 0 ? [] : ['frozen:', ...frozen]),
   ].join('\n');
-}
-
-function duration(text: string): number {
-  const found = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(text.trim());
-  const unit = { s: 1000, m: 60_000, h: 3_600_000 }[found?.[2] ?? ''];
-  if (found === null || unit === undefined) throw new PareError(`--time ${text}: write it as 90s, 20m or 1h`);
-  return Number(found[1]) * unit;
 }
 
 function clock(ms: number): string {

@@ -71,3 +71,11 @@ export function matcher(patterns: readonly string[]): (name: string) => boolean 
   const all = patterns.map((p) => new RegExp(`^${p.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`));
   return (name) => all.some((r) => r.test(name));
 }
+
+/** `30m`, `90s` or `2h`, in ms. */
+export function durationMs(option: string, text: string): number {
+  const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(text.trim()) ?? [];
+  const ms = Number(digits) * (unit === 's' ? 1e3 : unit === 'm' ? 6e4 : 3.6e6);
+  if (!(ms > 0)) throw new PareError(`--${option} ${text}: write a duration such as 90s, 30m or 2h`);
+  return ms;
+}

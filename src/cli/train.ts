@@ -17,7 +17,7 @@ import { lossNames, type Loss } from '../training/loss.js';
 import { withFoldedNorms } from '../../search/fold-norms.js';
 import { augmentationOf, lossPlan } from './train-plan.js';
 import { formatPercent } from './format.js';
-import { jsonOption, matcher, openModel, wholeNumber } from './options.js';
+import { durationMs, jsonOption, matcher, openModel, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -254,10 +254,7 @@ async function run(args: Arguments): Promise<TrainResult> {
 function boundOf({ epochs, steps, time }: Arguments): TrainOptions['bound'] {
   if (steps !== undefined) return { steps };
   if (time === undefined) return { epochs: epochs ?? 1 };
-  const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(time) ?? [];
-  const timeMs = Number(digits) * (unit === 's' ? 1e3 : unit === 'm' ? 6e4 : 3.6e6);
-  if (!(timeMs > 0)) throw new PareError(`--time ${time}: write a duration such as 90s, 30m or 2h`);
-  return { timeMs };
+  return { timeMs: durationMs('time', time) };
 }
 
 function optimizerOf(kind: Optimizer['kind'], decay: number): Optimizer {

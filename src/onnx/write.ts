@@ -61,15 +61,18 @@ export interface Recipe {
   readonly seed: string;
   /** Pare's own version. */
   readonly version: string;
+  /** How it was trained after that, as JSON. */
+  readonly training?: string;
 }
 
-/** The model with its recipe in metadata_props (pare.version, pare.recipe, pare.source_sha256, pare.seed); nothing else changes. */
+/** The model with its recipe in metadata_props (pare.version, pare.recipe, pare.source_sha256, pare.seed, pare.training); nothing else changes. */
 export function withRecipe(model: Model, recipe: Recipe): Model {
   const metadata = new Map(model.metadata);
   metadata.set('pare.version', recipe.version);
   metadata.set('pare.recipe', recipe.genome);
   metadata.set('pare.source_sha256', recipe.sourceSha256);
   metadata.set('pare.seed', recipe.seed);
+  if (recipe.training !== undefined) metadata.set('pare.training', recipe.training);
   return { ...model, metadata };
 }
 

@@ -43,6 +43,8 @@ export interface TrainOptions {
   readonly step?: Omit<StepOptions, 'loss' | 'optimizer' | 'output'>;
   /** What the manifest says when absent; see also {@link usualAugmentation}. */
   readonly augment?: Augmentation;
+  /** Samples to train on; those of `heldOut`, or all, when absent. */
+  readonly fit?: readonly number[];
   /** What is not trained on but measured after every epoch; the best weights on it are returned. */
   readonly heldOut?: HeldOutPart;
   /** Ends the run after this many epochs without a better held-out value. */
@@ -101,7 +103,7 @@ export async function* train(
   const augment = options.augment ?? dataset.augment;
   const output = dataset.output ?? model.graph.outputs[0]?.name ?? '';
   const loss = options.loss ?? lossFor(model, dataset, options.teacher, output);
-  const fit = options.heldOut?.fit ?? Array.from({ length: dataset.size }, (_, i) => i);
+  const fit = options.fit ?? options.heldOut?.fit ?? Array.from({ length: dataset.size }, (_, i) => i);
   const batch = dataset.fixedBatch ?? Math.min(options.batch, fit.length);
   if (batch > fit.length) {
     throw new PareError(
@@ -292,7 +294,7 @@ function describeRun(
 ): Readonly<Record<string, string>> {
   return {
     seed: options.rng.path,
-    data: `${dataset.size} samples`,
+    data: `${options.fit?.length ?? dataset.size} samples`,
     batch: String(batch),
     loss: JSON.stringify([step.loss, step.weight ?? 1, step.also ?? []]),
     optimizer: JSON.stringify([step.optimizer, step.clip ?? null, step.average ?? null, step.batchNorm ?? 'train']),
