@@ -14,7 +14,6 @@ import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
 import type { Plugins } from '../plugin/load.js';
-import type { Runtime } from '../runtime/runtime.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
 import { pluginOption, withPlugins } from './plugins.js';
