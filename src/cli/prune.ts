@@ -11,9 +11,17 @@ import { sha256OfFile } from '../onnx/read.js';
 import { withRecipe, writeModel } from '../onnx/write.js';
 import type { OpTable } from '../ops/op.js';
 import type { Plugins } from '../plugin/load.js';
-import { criteria, criterionNames, orderBy, type CriterionName, type Importance } from '../recovery/importance.js';
-import type { Knowledge } from '../recovery/knowledge.js';
+import { sensitivityFor } from '../recovery/importance-gradient.js';
+import {
+  criteria,
+  criterionNames,
+  orderBy,
+  type CriterionName,
+  type Importance,
+  type ImportanceContext,
+} from '../recovery/importance.js';
 import { finish, learnFrom, recover, recoverModes, type Calibration, type RecoverMode } from '../recovery/recover.js';
+import { learnSensitivity, type Sensitivity } from '../recovery/sensitivity.js';
 import { createRng } from '../rng.js';
 import { ortRuntime } from '../runtime/ort.js';
 import { withSession } from '../runtime/runtime.js';
@@ -58,7 +66,7 @@ export const pruneCommand: CommandModule<object, Arguments> = {
       .option('criterion', {
         type: 'string',
         defaultDescription: 'obs with data, l2 without',
-        describe: `which channels go first: ${criterionNames.join(', ')}, or one of a plug-in; obs and wanda need data`,
+        describe: `which channels go first: ${criterionNames.join(', ')}, or one of a plug-in; obs, wanda, taylor, fisher, obdc and snr need data`,
       })
       .option('recover', {
         choices: recoverModes,
@@ -134,19 +142,34 @@ async function prune(
   const mode = args.recover ?? (calibration === undefined ? 'none' : 'reconstruct');
   if (calibration === undefined) {
     if (mode !== 'none') throw new PareError(`--recover ${mode} needs samples: give them by --data`);
-    if (criterion === 'obs' || criterion === 'wanda')
+    if (criterion === 'obs' || criterion === 'wanda' || sensitivityFor(criterion) !== undefined)
       throw new PareError(`--criterion ${criterion} needs samples: give them by --data, or use l2`);
     notes.push(
       'without --data: channels chosen by their weights alone, and nothing recovered; expect much less accuracy',
     );
   }
   const options = { seed: args.seed, runtime: ortRuntime() };
+  const gradients = sensitivityFor(criterion);
   const needed = mode === 'reconstruct' || criterion === 'obs' || criterion === 'wanda';
   const knowledge =
     calibration === undefined || !needed
       ? undefined
       : await finish(learnFrom(base, calibration, { ...options, images: Math.min(500, args.images) }));
-  const dead = chooseDead(base, budgetMacs, { name: criterion, importance }, knowledge, args);
+  let sensitivity: Sensitivity | undefined;
+  if (gradients !== undefined && calibration !== undefined) {
+    const rng = createRng(args.seed).fork('sensitivity');
+    const { dataset } = calibration;
+    const images = Math.min(200, args.images);
+    sensitivity = await learnSensitivity(base, { runtime: options.runtime, rng, of: gradients, dataset, images });
+    notes.push(
+      `"${criterion}" by gradients of ${sensitivity.samples} samples; the loss: ${sensitivity.targets === 'labels' ? 'cross-entropy with the labels' : "change of the original's own outputs"}`,
+    );
+  }
+  const learnt = {
+    ...(knowledge === undefined ? {} : { knowledge }),
+    ...(sensitivity === undefined ? {} : { sensitivity }),
+  };
+  const dead = chooseDead(base, budgetMacs, { name: criterion, importance }, learnt, args);
   let pruned = pruneModel(base, dead);
   if (calibration !== undefined) {
     const own = { ...options, mode, images: args.images, dead };
@@ -188,14 +211,14 @@ function chooseDead(
   base: Analysis,
   budget: number,
   criterion: { readonly name: string; readonly importance: Importance },
-  knowledge: Knowledge | undefined,
+  learnt: Pick<ImportanceContext, 'knowledge' | 'sensitivity'>,
   args: Arguments,
 ): ReadonlyMap<string, readonly number[]> {
   const rng = createRng(args.seed).fork('criterion');
   const ignored = ignorer(args.ignore);
   const orders = new Map<string, readonly number[]>();
   const choices = base.groups.groups.map((group) => {
-    const context = { analysis: base, group, rng, ...(knowledge === undefined ? {} : { knowledge }) };
+    const context = { analysis: base, group, rng, ...learnt };
     const importance = group.inexact !== undefined || ignored(group) ? undefined : criterion.importance(context);
     if (importance === undefined) return { id: group.id, size: group.size, steps: [0], losses: [0] };
     const order = orderBy(importance);
@@ -206,7 +229,9 @@ function chooseDead(
       steps: allowedSteps(group.size, args['round-to'], args['max-ratio']),
       // the surgeon knows what removing the first k costs together; the others only what each unit weighs
       losses:
-        criterion.name === 'obs' ? knowledge!.removal(group.id)!.errors : cumulative(order.map((u) => importance[u]!)),
+        criterion.name === 'obs'
+          ? learnt.knowledge!.removal(group.id)!.errors
+          : cumulative(order.map((u) => importance[u]!)),
     };
   });
   if (orders.size === 0) {

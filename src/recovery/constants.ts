@@ -9,6 +9,19 @@ export function constantOf(node: Node | undefined): Tensor | undefined {
   return value?.kind === 'tensor' ? value.value : undefined;
 }
 
+/** FLOAT Constant nodes as initializers: one place for weights. */
+export function constantsLifted(graph: Graph): Graph {
+  const found = new Map<string, Tensor>();
+  const nodes = graph.nodes.filter((node) => {
+    const value = node.domain === '' ? constantOf(node) : undefined;
+    const name = node.outputs[0] ?? '';
+    if (value === undefined || value.dataType !== DataType.FLOAT) return true;
+    found.set(name, { ...value, name });
+    return false;
+  });
+  return found.size === 0 ? graph : { ...graph, nodes, initializers: new Map([...graph.initializers, ...found]) };
+}
+
 /** The model with new values of some constants (initializers and Constant nodes), in the format that each had before. */
 export function withConstants(model: Model, changes: ReadonlyMap<string, Float32Array>): Model {
   return changes.size === 0 ? model : { ...model, graph: changeGraph(model.graph, changes) };

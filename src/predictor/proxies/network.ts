@@ -6,7 +6,7 @@ import { attrInt, intAttribute, type Graph, type Model, type Node, type ValueInf
 import { DataType, elementCount, floatTensor, type Tensor } from '../../ir/tensor.js';
 import { allNames, freshName } from '../../ir/walk.js';
 import type { OpTable } from '../../ops/op.js';
-import { constantOf } from '../../recovery/constants.js';
+import { constantsLifted } from '../../recovery/constants.js';
 import type { Rng } from '../../rng.js';
 import { modernized } from '../../training/modernize.js';
 import { reinitialized } from '../../training/reinit.js';
@@ -83,19 +83,6 @@ export function shapeOf({ shapes }: Network, name: string): readonly number[] {
   if (shape === undefined)
     throw new PareError(`the shape of "${name}" does not follow from the inputs', which proxies need`);
   return shape;
-}
-
-/** Constant nodes as initializers: one place for weights. */
-function constantsLifted(graph: Graph): Graph {
-  const found = new Map<string, Tensor>();
-  const nodes = graph.nodes.filter((node) => {
-    const value = node.domain === '' ? constantOf(node) : undefined;
-    const name = node.outputs[0] ?? '';
-    if (value === undefined || value.dataType !== DataType.FLOAT) return true;
-    found.set(name, { ...value, name });
-    return false;
-  });
-  return found.size === 0 ? graph : { ...graph, nodes, initializers: new Map([...graph.initializers, ...found]) };
 }
 
 /** An input with these dims, where they are given. */
