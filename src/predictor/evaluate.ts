@@ -3,6 +3,7 @@
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
 import { createRng, type Rng } from '../rng.js';
+import type { ComputationGraph } from './computation-graph.js';
 import { kendall, spearman } from './correlation.js';
 import type { Prediction } from './predictor.js';
 
@@ -14,6 +15,8 @@ export interface Candidate {
   readonly group: string;
   /** The network, weights perhaps without data; built when first asked for. */
   readonly model: () => Model;
+  /** Its computation graph with extras; compressed when first asked for and kept. `extended` uses the reserved operator classes. */
+  readonly graph: (extended?: boolean) => ComputationGraph;
   /** Training recipe, where the table has such columns: `pretrain`, `distilled`, `selfsup`, `adv`. */
   readonly recipe: ReadonlyMap<string, string>;
   /** Zero-cost proxies, where the table has such columns. */

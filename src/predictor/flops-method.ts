@@ -1,7 +1,4 @@
 // The floor of every predictor: the network's MACs alone; with labels a line through log MACs.
-import { countCost } from '../analysis/cost.js';
-import { inferShapes } from '../analysis/shapes.js';
-import { standardOps } from '../ops/index.js';
 import type { Candidate, Method } from './evaluate.js';
 
 export const flopsMethod: Method = {
@@ -28,8 +25,7 @@ export const flopsMethod: Method = {
 };
 
 function logMacs(candidate: Candidate): number {
-  const model = candidate.model();
-  return Math.log(1 + countCost(model, standardOps, inferShapes(model, standardOps, { dynamic: 1 })).macs);
+  return Math.log(1 + candidate.graph().macs);
 }
 
 function moments(values: readonly number[]): { mean: number; deviation: number } {

@@ -16,6 +16,9 @@ export const OPERATOR_CLASSES = [
 ] as const;
 export type OperatorClass = (typeof OPERATOR_CLASSES)[number];
 
+/** What paths and degrees are read from. */
+export type ClassGraph = Pick<OperatorGraph, 'classes' | 'successors'>;
+
 /** An operator graph: node 0 is the source, the last node the sink; every edge goes from a lower to a higher number. */
 export interface OperatorGraph {
   /** Class of each node, as an index; -1 for source and sink. */
@@ -61,14 +64,14 @@ export type ClassSet = number;
 export const ALL_CLASSES: ClassSet = (1 << OPERATOR_CLASSES.length) - 1;
 
 /** Number of nodes of each class. */
-export function opCounts(g: OperatorGraph): number[] {
+export function opCounts(g: ClassGraph): number[] {
   const counts: number[] = OPERATOR_CLASSES.map(() => 0);
   for (const c of g.classes) if (c >= 0) counts[c]!++;
   return counts;
 }
 
 /** Edges of the shortest path from source to sink that avoids the banned classes; -1 when there is none. */
-export function minPathLength(g: OperatorGraph, banned: ClassSet): number {
+export function minPathLength(g: ClassGraph, banned: ClassSet): number {
   const distance = new Int32Array(g.classes.length).fill(-1);
   distance[0] = 0;
   for (let v = 0; v < g.classes.length; v++) {
@@ -83,17 +86,17 @@ export function minPathLength(g: OperatorGraph, banned: ClassSet): number {
 }
 
 /** Operators on the longest path from source to sink that crosses allowed classes only; -1 when there is none. */
-export function maxOpsOnPath(g: OperatorGraph, allowed: ClassSet): number {
+export function maxOpsOnPath(g: ClassGraph, allowed: ClassSet): number {
   return longest(g, (c) => (c < 0 ? 0 : has(allowed, c) ? 1 : undefined));
 }
 
 /** Most operators of the given classes on any path from source to sink, crossing whatever lies between; -1 without a path. */
-export function maxOpsCrossing(g: OperatorGraph, counted: ClassSet): number {
+export function maxOpsCrossing(g: ClassGraph, counted: ClassSet): number {
   return longest(g, (c) => (has(counted, c) ? 1 : 0));
 }
 
 /** Edges into the sink and out of the source whose other end is allowed, and edges between any two per node. */
-export function degrees(g: OperatorGraph, allowed: ClassSet): { input: number; output: number; average: number } {
+export function degrees(g: ClassGraph, allowed: ClassSet): { input: number; output: number; average: number } {
   const sink = g.classes.length - 1;
   let input = 0;
   let output = 0;
@@ -126,7 +129,7 @@ export function structuralFeatures(g: OperatorGraph): Map<string, number> {
   return found;
 }
 
-function longest(g: OperatorGraph, weight: (c: number) => number | undefined): number {
+function longest(g: ClassGraph, weight: (c: number) => number | undefined): number {
   const length = new Int32Array(g.classes.length).fill(-1);
   length[0] = 0;
   for (let v = 0; v < g.classes.length; v++) {

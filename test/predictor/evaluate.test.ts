@@ -51,12 +51,14 @@ test("Spearman's rho is Pearson's of the ranks and blind to monotone changes", (
   );
 });
 
+const unseen = (): never => {
+  throw new Error('no method here looks at the network');
+};
 const candidates: Candidate[] = Array.from({ length: 200 }, (_, i) => ({
   key: String(i),
   group: String(Math.floor(i / 2)),
-  model: () => {
-    throw new Error('no method here looks at the network');
-  },
+  model: unseen,
+  graph: unseen,
   recipe: new Map(),
   proxies: new Map([['truth', Math.sin(i) + i / 100]]),
 }));
