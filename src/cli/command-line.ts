@@ -7,6 +7,7 @@ import { gradcheckCommand } from './gradcheck.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
 import { optimizeCommand } from './optimize.js';
+import { predictorCommand } from './predictor.js';
 import { proxiesCommand } from './proxies.js';
 import { pruneCommand } from './prune.js';
 import { trainCommand } from './train.js';
@@ -37,6 +38,7 @@ function parser(args: readonly string[]) {
       .command(groupsCommand)
       .command(measureCommand)
       .command(optimizeCommand)
+      .command(predictorCommand)
       .command(pruneCommand)
       .command(proxiesCommand)
       .command(trainCommand)

@@ -1,6 +1,7 @@
 // The list of methods that `pare predictor evaluate --method NAME` knows: one line each.
 import type { Method } from './evaluate.js';
 import { flopsMethod } from './flops-method.js';
+import { grafMethod } from './graf-method.js';
 
 export interface MethodOptions {
   /** `--predictor FILE`, for methods that start from a pretrained predictor; absent: the shipped one. */
@@ -9,4 +10,5 @@ export interface MethodOptions {
 
 export const METHODS: ReadonlyMap<string, (options: MethodOptions) => Promise<Method>> = new Map([
   ['flops', async () => flopsMethod],
+  ['graf', async () => grafMethod()],
 ]);

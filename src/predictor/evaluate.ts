@@ -6,6 +6,7 @@ import { createRng, type Rng } from '../rng.js';
 import type { ComputationGraph } from './computation-graph.js';
 import { kendall, spearman } from './correlation.js';
 import type { Prediction } from './predictor.js';
+import type { CellCode } from './spaces/space.js';
 
 /** One architecture of a table as a method sees it, without any label. */
 export interface Candidate {
@@ -17,10 +18,14 @@ export interface Candidate {
   readonly model: () => Model;
   /** Its computation graph with extras; compressed when first asked for and kept. `extended` uses the reserved operator classes. */
   readonly graph: (extended?: boolean) => ComputationGraph;
+  /** Multiply-accumulates of one sample, operators without effect included. */
+  readonly macs: () => number;
   /** Training recipe, where the table has such columns: `pretrain`, `distilled`, `selfsup`, `adv`. */
   readonly recipe: ReadonlyMap<string, string>;
   /** Zero-cost proxies, where the table has such columns. */
   readonly proxies: ReadonlyMap<string, number>;
+  /** In spaces of one small cell, the cell. */
+  readonly cell?: CellCode;
 }
 
 export interface Labelled {
@@ -41,6 +46,11 @@ export interface Task {
   readonly candidates: readonly Candidate[];
 }
 
+export interface SeenLabel {
+  readonly space: string;
+  readonly column: string;
+}
+
 export interface Fitted {
   /** In the order of `candidates`, in the label's unit. */
   predict(candidates: readonly Candidate[]): Promise<readonly Prediction[]>;
@@ -50,8 +60,8 @@ export interface Method {
   readonly name: string;
   /** Fewest training rows; 0 for a method that ranks without labels. */
   readonly fewest: number;
-  /** Spaces and labels that the predictor file was trained on; absent for methods that start from nothing. */
-  readonly seen?: { readonly spaces: readonly string[]; readonly labels: readonly string[] };
+  /** Labels that the predictor file was trained on; absent for methods that start from nothing. */
+  readonly seen?: readonly SeenLabel[];
   /** Deterministic in its arguments. `train` is empty for zero-shot. */
   fit(train: readonly Labelled[], task: Task, rng: Rng): Promise<Fitted>;
 }

@@ -25,7 +25,7 @@ export const flopsMethod: Method = {
 };
 
 function logMacs(candidate: Candidate): number {
-  return Math.log(1 + candidate.graph().macs);
+  return Math.log(1 + candidate.macs());
 }
 
 function moments(values: readonly number[]): { mean: number; deviation: number } {

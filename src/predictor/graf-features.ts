@@ -55,8 +55,24 @@ const SCALARS = [
   'attention products',
 ];
 const COUNTS = ['count', 'share of nodes', 'log MACs', 'share of MACs', 'log parameters', 'share of parameters'];
-const STAGE_SCALARS = ['depth', 'log MACs', 'share of MACs', 'log parameters', 'mean width', 'largest width', 'log activations'];
-const OF_SETS = ['detour without', 'reached without', 'longest within', 'longest through', 'degree in', 'degree out', 'degree mean'];
+const STAGE_SCALARS = [
+  'depth',
+  'log MACs',
+  'share of MACs',
+  'log parameters',
+  'mean width',
+  'largest width',
+  'log activations',
+];
+const OF_SETS = [
+  'detour without',
+  'reached without',
+  'longest within',
+  'longest through',
+  'degree in',
+  'degree out',
+  'degree mean',
+];
 
 /** The values of those columns. Wants a graph compressed with extras; finite, whatever the graph. */
 export function grafFeatures(cg: ComputationGraph): Float64Array {
@@ -151,9 +167,7 @@ function stagesOf(cg: ComputationGraph, nodes: Int32Array): Int8Array {
   for (const v of nodes) {
     most = Math.max(most, cg.resolutions[6 * v]! * cg.resolutions[6 * v + 2]!, pixels(v));
   }
-  return Int8Array.from(nodes, (v) =>
-    Math.max(0, Math.min(STAGES - 1, Math.round(Math.log2(most / pixels(v)) / 2))),
-  );
+  return Int8Array.from(nodes, (v) => Math.max(0, Math.min(STAGES - 1, Math.round(Math.log2(most / pixels(v)) / 2))));
 }
 
 function scalars(cg: ComputationGraph, { graph, nodes, macs, params }: Operators): number[] {
@@ -222,7 +236,13 @@ function ofStage(cg: ComputationGraph, { graph, nodes, stages, macs, params }: O
   ];
   for (let c = 0; c < CLASSES; c++) {
     const those = nodes.filter((_, i) => classes[i + 1] === c);
-    found.push(those.length, share(total(those, (v) => macs[v]!), cg.macs));
+    found.push(
+      those.length,
+      share(
+        total(those, (v) => macs[v]!),
+        cg.macs,
+      ),
+    );
     if (those.length === 0) found.push(0, 0);
     else found.push(maxOpsCrossing(local, 1 << c), degrees(local, 1 << c).average);
   }
@@ -261,7 +281,9 @@ function ofSets(graph: ClassGraph): number[] {
 
 /** Most operators with weights on any path. */
 function weightedDepth(graph: ClassGraph, nodes: Int32Array, weighted: ReadonlySet<number>): number {
-  const classes = Int8Array.from(graph.classes, (_, i) => (i > 0 && i <= nodes.length && weighted.has(nodes[i - 1]!) ? 0 : -1));
+  const classes = Int8Array.from(graph.classes, (_, i) =>
+    i > 0 && i <= nodes.length && weighted.has(nodes[i - 1]!) ? 0 : -1,
+  );
   return maxOpsCrossing({ classes, successors: graph.successors }, 1);
 }
 

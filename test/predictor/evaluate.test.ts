@@ -59,6 +59,7 @@ const candidates: Candidate[] = Array.from({ length: 200 }, (_, i) => ({
   group: String(Math.floor(i / 2)),
   model: unseen,
   graph: unseen,
+  macs: unseen,
   recipe: new Map(),
   proxies: new Map([['truth', Math.sin(i) + i / 100]]),
 }));

@@ -31,7 +31,12 @@ export const nb201: ArchitectureSpace = {
   parse(row) {
     const { text } = encodingIn(row, 'nb201', nb201.keys);
     const cell = text.startsWith('|') ? parseArchStr(text) : parseIndices(text);
-    return { key: archStr(cell), twins: uniqueStr(cell), build: (options) => buildNb201(cell, options) };
+    return {
+      key: archStr(cell),
+      twins: uniqueStr(cell),
+      cell: { ops: cell.map((op) => NB201_OPS.indexOf(op)), kinds: NB201_OPS.length },
+      build: (options) => buildNb201(cell, options),
+    };
   },
   taskOf(label) {
     if (/ninapro/i.test(label)) return 'ninapro';

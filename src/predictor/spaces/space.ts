@@ -14,12 +14,20 @@ export interface BuildOptions {
   readonly weights?: Rng;
 }
 
+/** A cell with operators on its six edges 0-1, 0-2, 0-3, 1-2, 1-3, 2-3: the operators as numbers below `kinds`. */
+export interface CellCode {
+  readonly ops: readonly number[];
+  readonly kinds: number;
+}
+
 /** One network of a space. */
 export interface Architecture {
   /** The encoding in the form that the space's tables use. */
   readonly key: string;
   /** Equal for networks that compute the same family of functions (isomorphic cells): splits keep them together. */
   readonly twins: string;
+  /** In spaces of one small cell, the cell. */
+  readonly cell?: CellCode;
   /** The network: input `input` [N, C, H, W], output `output`. As the original defines it, operators without effect included. */
   readonly build: (options?: BuildOptions) => Model;
 }
