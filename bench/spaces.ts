@@ -1,5 +1,8 @@
 // The architecture spaces against their tables, all rows: parameters and FLOPs (each table's own counter), the largest deviation,
-// and how many graphs and computation graphs are built a second. `npm run bench -- spaces [NAME] [every Nth row]`.
+// and how many graphs and computation graphs are built a second. `npm run bench -- spaces [NAME | graphs | all] [every Nth row]`.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { readModel } from '../src/onnx/read.js';
 import { compress } from '../src/predictor/compress.js';
 import { spaceOf } from '../src/predictor/spaces/index.js';
 import type { BuildOptions } from '../src/predictor/spaces/space.js';
@@ -13,6 +16,8 @@ import {
   transnasFlops,
   type Counts,
 } from '../test/predictor/spaces/counters.js';
+import { VOCABULARY } from '../src/predictor/vocabulary.js';
+import { unpackShared } from '../test/conformance.js';
 import { sharedPath } from '../test/shared-path.js';
 
 interface Comparison {
@@ -90,8 +95,11 @@ const COMPARISONS: readonly Comparison[] = [
 
 export async function run(args: string[]): Promise<void> {
   const [name, step = '1'] = args;
-  const wanted = COMPARISONS.filter((c) => name === undefined || name === 'all' || c.space === spaceOf(name).name);
+  const wanted = COMPARISONS.filter(
+    (c) => name === undefined || name === 'all' || (name !== 'graphs' && c.space === spaceOf(name).name),
+  );
   for (const comparison of wanted) compareAll(comparison, Number(step));
+  if (name === undefined || name === 'all' || name === 'graphs') compressAll();
   await Promise.resolve();
 }
 
@@ -124,13 +132,38 @@ function compareAll(comparison: Comparison, step: number): void {
   const sample = rows.filter((_, i) => i % Math.max(1, Math.floor(rows.length / 300)) === 0);
   // once to warm up
   for (const row of sample) compress(space.parse(row).build(comparison.options(row)));
-  const start = performance.now();
+  const start = process.cpuUsage();
   const models = sample.map((row) => space.parse(row).build(comparison.options(row)));
-  const built = performance.now();
+  const building = seconds(process.cpuUsage(start));
   for (const model of models) compress(model);
-  const end = performance.now();
-  const rate = (ms: number): string => ((1000 * sample.length) / ms).toFixed(0);
-  console.log(`  ${rate(built - start)} networks a second, ${rate(end - start)} with their computation graphs`);
+  const all = seconds(process.cpuUsage(start));
+  const rate = (s: number): string => (sample.length / s).toFixed(0);
+  console.log(`  ${rate(building)} networks a second of processor time, ${rate(all)} with their computation graphs`);
+}
+
+/** Every graph of ../shared/graphs, none of which has weights. */
+function compressAll(): void {
+  const folder = unpackShared('graphs', 'graphs.tar.xz');
+  const files = readdirSync(folder).filter((file) => file.endsWith('.onnx'));
+  const classes = new Map<string, number>();
+  let nodes = 0;
+  let clamped = 0;
+  const start = process.cpuUsage();
+  for (const file of files) {
+    const graph = compress(readModel(join(folder, file)));
+    nodes += graph.size;
+    if (graph.clamped > 0) clamped++;
+    for (const op of graph.ops) classes.set(VOCABULARY[op]!, (classes.get(VOCABULARY[op]!) ?? 0) + 1);
+  }
+  const rate = files.length / seconds(process.cpuUsage(start));
+  console.log(`graphs: ${files.length} files, ${nodes} nodes, ${clamped} graphs with kernels beyond 7`);
+  console.log(`  ${rate.toFixed(0)} read and compressed a second of processor time`);
+  const list = [...classes].toSorted((a, b) => b[1] - a[1]).map(([name, n]) => `${name} ${n}`);
+  console.log(`  ${list.join(', ')}`);
+}
+
+function seconds({ user, system }: NodeJS.CpuUsage): number {
+  return (user + system) / 1e6;
 }
 
 interface Tally {

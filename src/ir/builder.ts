@@ -151,14 +151,18 @@ export function extendModel(base: Model): GraphBuilder {
     const made =
       options.outputs?.map((name) => (name === '' ? '' : claim(name))) ??
       Array.from({ length: count }, () => defined(fresh(stem)));
-    const list = Object.entries(attributes).flatMap(([name, value]) => toAttribute(name, value, opType) ?? []);
+    const held = new Map<string, Attribute>();
+    for (const name of Object.keys(attributes)) {
+      const attribute = toAttribute(name, attributes[name], opType);
+      if (attribute !== undefined) held.set(name, attribute);
+    }
     nodes.push({
       name: options.name ?? made[0] ?? '',
       opType,
       domain: options.domain ?? '',
       inputs: [...from],
       outputs: made,
-      attributes: new Map(list.map((a) => [a.name, a])),
+      attributes: held,
     });
     return made;
   };

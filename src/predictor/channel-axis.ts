@@ -61,7 +61,7 @@ export function outputAxis(
   }
   const last = Math.max(0, (to?.length ?? 2) - 1);
   if (LAST.has(opType)) return last;
-  if (FIRST.test(opType)) return 1;
+  if (opType.includes('Conv') || opType.endsWith('Pool') || FIRST.has(opType)) return 1;
   if (from === undefined || to === undefined) return axis;
   if (!RESHAPES.has(opType) && from.length === to.length) return axis;
   if (BROADCASTS.has(opType) && to.length > from.length) return axis + to.length - from.length;
@@ -92,7 +92,9 @@ function size(d: Dim): number {
   return typeof d === 'number' ? d : NaN;
 }
 
-const FIRST = /Conv|Pool$|^(Batch|Instance|Group)Normalization$|^(LRN|DepthToSpace|SpaceToDepth)$/;
+const FIRST: ReadonlySet<string> = new Set(
+  'BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth'.split(' '),
+);
 const LAST: ReadonlySet<string> = new Set(
   'Gemm MatMul Einsum Attention LSTM GRU RNN MultiHeadAttention NhwcConv NhwcMaxPool Gather'.split(' '),
 );
