@@ -49,11 +49,18 @@ export async function bypassSeeds(options: BypassOptions): Promise<Bypasses> {
     const structure: Genome = [{ mutation: MUTATION, params }];
     if (fits(structure, replayer)) seeds.push(variation.behind(structure, share));
   }
-  const measured = candidates.flatMap((c, i): Measured[] => {
+  return { seeds, alone: measuredOf(candidates, results) };
+}
+
+/** Those that could be measured. */
+export function measuredOf(
+  candidates: readonly Candidate[],
+  results: readonly (Evaluation | undefined)[],
+): readonly Measured[] {
+  return candidates.flatMap((c, i): Measured[] => {
     const result = results[i];
     return result === undefined ? [] : [withMeasurement(c, result.score, result.latencyMs)];
   });
-  return { seeds, alone: measured };
 }
 
 /** Of the ways round from one value the one that saves most, the last in the graph among equals; the dearest where there are many. */

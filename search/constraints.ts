@@ -35,9 +35,9 @@ export function violation(constraints: Constraints, figures: Figures): number {
 
 export type Price = 'macs' | 'params' | 'memoryBytes' | 'latencyMs';
 
-/** The cost that stands against the score: what is limited, MACs first. */
+/** The cost that stands against the score: what is limited; who limits the time wants time, and others limit MACs before the rest. */
 export function priceOf(constraints: Constraints): Price {
-  if (constraints.latencyMs !== undefined && constraints.macs === undefined) return 'latencyMs';
+  if (constraints.latencyMs !== undefined) return 'latencyMs';
   if (constraints.macs !== undefined) return 'macs';
   if (constraints.params !== undefined) return 'params';
   if (constraints.memoryBytes !== undefined) return 'memoryBytes';

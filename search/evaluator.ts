@@ -5,7 +5,7 @@ import type { MetricName } from '../src/data/manifest.js';
 import type { Model } from '../src/ir/graph.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { isOfTheSystem } from '../src/errors.js';
-import { measureLatency } from '../src/measure/latency.js';
+import { quietLatency } from '../src/measure/latency.js';
 import { finish, recover } from '../src/recovery/recover.js';
 import { withSession, type Runtime } from '../src/runtime/runtime.js';
 import { genomeKey, partsOf, type Genome } from './genome.js';
@@ -67,6 +67,9 @@ export interface InlineOptions extends RecoveryContext {
   readonly latency?: boolean;
 }
 
+/** How long a candidate is timed. */
+export const CANDIDATE_TIMING = { rounds: 40, maxMs: 1500 } as const;
+
 export function inlineEvaluator(options: InlineOptions): Evaluator {
   const concurrency = options.concurrency ?? 2;
   const attempt = async <T>(genome: Genome, signal: AbortSignal | undefined, act: () => Promise<T>) => {
@@ -104,8 +107,8 @@ export function inlineEvaluator(options: InlineOptions): Evaluator {
           const { genome } = jobs[i]!;
           timed.push(
             await attempt<Result | Failure>(genome, signal, async () => {
-              const { median } = await measureLatency(options.replayer.replay(genome), { rounds: 15, maxMs: 2000 });
-              return { ...result, latencyMs: median };
+              const latencyMs = await quietLatency(options.replayer.replay(genome), CANDIDATE_TIMING);
+              return { ...result, latencyMs };
             }),
           );
         }

@@ -48,6 +48,8 @@ export interface ExploreOptions {
   readonly fallback?: Predictor;
   /** Without a predictor ("diverse"). */
   readonly blindly?: 'diverse' | 'random';
+  /** Milliseconds of candidates, from what was measured; by their MACs otherwise. */
+  latency?(measured: readonly Measured[]): (c: Candidate) => number;
   readonly constraints: Constraints;
   readonly rng: Rng;
   readonly evaluations: number;
@@ -121,7 +123,7 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
 
   let parents: readonly Genome[] = options.seeds;
   for (let round = 1; tried < options.evaluations && !(options.stop?.() ?? false); round++) {
-    const latency = latencyModel(base, measured);
+    const latency = options.latency?.(measured) ?? latencyModel(base, measured);
     const stream = rng.fork(`round/${round}`);
     const count = Math.min(batch, options.evaluations - tried);
     if (trusted === undefined) {

@@ -19,6 +19,7 @@ import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
 import { chooseMembers } from './members.js';
 import { shortGenome } from './refusals.js';
 import { beliefOf } from './trust.js';
+import type { Rounding } from './rounding.js';
 import type { Variation } from './variation.js';
 import type { EffortPlan, Workshop } from './workshop.js';
 
@@ -32,6 +33,8 @@ export interface FrontFile {
   /** False: no candidate holds the constraints, these come closest; `note` says why. */
   readonly reached: boolean;
   readonly note?: string;
+  /** How widths were rounded, and why so. */
+  readonly rounding: Rounding;
   readonly original: {
     readonly macs: number;
     readonly params: number;
@@ -59,6 +62,7 @@ export interface FrontOptions {
   readonly table: OpTable;
   /** The run's folder. */
   readonly out: string;
+  readonly rounding: Rounding;
   /** Of the original's file, for front.json. */
   readonly model: string;
   readonly recipe: { readonly sourceSha256: string; readonly version: string };
@@ -210,6 +214,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     ...(interrupted ? { interrupted } : {}),
     reached,
     ...(reached ? {} : { note: note ?? 'no measured candidate holds all constraints; these come closest' }),
+    rounding: options.rounding,
     original: {
       macs: original.macs,
       params: original.params,

@@ -19,6 +19,8 @@ export function chooseMembers(
   if (best === undefined) return [];
   const filled = fitness.assess(variation.fill(best.genome));
   const top =
+    // Whether it still holds a limit on time would have to be measured.
+    constraints.latencyMs === undefined &&
     !refused.has(filled.key) &&
     filled.macs >= best.macs &&
     violation(constraints, { ...filled, score: best.score }) <= violation(constraints, best)

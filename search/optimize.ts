@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { inWords } from '../src/errors.js';
 import { measureLatency } from '../src/measure/latency.js';
-import { sha256OfFile } from '../src/onnx/read.js';
+import { readModel, sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createEnsemble } from '../src/predictor/ensemble.js';
 import { DEFAULT_FITNESS, fitnessMethod, openPredictor, type FitnessMethod } from '../src/predictor/fitness-methods.js';
@@ -14,7 +14,7 @@ import { createRng } from '../src/rng.js';
 import type { Prediction } from '../src/predictor/predictor.js';
 import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
-import { bypassSeeds } from './bypasses.js';
+import { bypassSeeds, measuredOf } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { inlineEvaluator } from './evaluator.js';
@@ -26,6 +26,9 @@ import { describeTraining, type TrainingPlan } from './finish-by-training.js';
 import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
 import { createRefusals } from './refusals.js';
+import { storedRounding, timedRounding, type Rounding } from './rounding.js';
+import { surgeryWith } from './replay.js';
+import { openTiming, WORTHWHILE, type Timing } from './timing.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
 import type { Confidence } from './trust.js';
@@ -127,7 +130,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   });
   const sourceSha256 = await sha256OfFile(options.model);
   const wantsLatency = options.wishes.latency !== undefined;
-  const roundTo = options.roundTo ?? (wantsLatency ? 8 : 1);
+  const rounding = await roundingOf(options);
+  const { roundTo } = rounding;
   const workshop = yield* openWorkshop({
     model: options.model,
     data: options.data,
@@ -148,14 +152,15 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       model: resolve(options.model),
       data: resolve(options.data),
     });
-    if (wantsLatency && volatile.latencies.get('[]') === undefined) {
-      volatile.latencies.set('[]', (await measureLatency(options.model, { rounds: 30, maxMs: 5000 })).median);
-      volatile.save();
-    }
+    const timing = wantsLatency
+      ? await openTiming({ fitness, replayer, volatile, ...(signal === undefined ? {} : { signal }) })
+      : undefined;
+    if (timing?.factors !== undefined) yield { stage: 'learn', text: factorsText(timing.factors) };
     const original = withMeasurement(workshop.original, workshop.original.score, volatile.latencies.get('[]'));
     const constraints = constraintsOf(options.wishes, original);
-    const targets = targetsOf(constraints, original);
-    const variation = createVariation(fitness, replayer, reachable(fitness, replayer, targets));
+    const targets = targetsOf(constraints, original, timing);
+    const within = reachable(fitness, replayer, targets);
+    const variation = createVariation(fitness, replayer, within);
     const note = unreachableNote(targets, variation.least);
     if (note !== undefined) yield { stage: 'learn', warning: note };
 
@@ -166,6 +171,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       wishes: options.wishes,
       ignore: options.ignorePatterns ?? [],
       roundTo,
+      rounding: rounding.why,
       maxRatio: options.maxRatio ?? 1,
       seed,
       effort: plan,
@@ -214,20 +220,25 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     const measured: Measured[] = [];
     let tried = 0;
     const beforeSearch = performance.now();
-    const bypasses = wantsLatency
-      ? await bypassSeeds({
-          replayer,
-          variation,
-          assess: workshop.assess,
-          measure: (candidates) => measure(candidates),
-          share: targets.high,
-        })
-      : { seeds: [], alone: [] };
+    const bypasses =
+      timing === undefined
+        ? { seeds: [], alone: [] }
+        : await bypassSeeds({
+            replayer,
+            variation,
+            assess: workshop.assess,
+            measure: async (candidates) => {
+              const results = await measure(candidates);
+              timing.learn(measuredOf(candidates, results));
+              return results;
+            },
+            share: within.high,
+          });
     const exact = exactSeeds(
       exactEdits(replayer, options.mutations ?? [], rng.fork('exact')),
       variation,
-      targets.low,
-      targets.high,
+      within.low,
+      within.high,
     );
     const search = explore({
       base: original,
@@ -240,6 +251,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         return made === undefined || refusals.allows(made) ? made : undefined;
       },
       measure,
+      ...(timing === undefined ? {} : { latency: (m) => timing.learn(m) }),
       ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
       ...('choose' in method ? { blindly: method.choose } : {}),
       constraints,
@@ -281,6 +293,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       plan,
       table,
       out,
+      rounding,
       model: basename(options.model),
       recipe: { sourceSha256, version: options.version },
       ...(options.test === undefined ? {} : { test: options.test }),
@@ -320,7 +333,23 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   }
 }
 
+/** As asked, as the run was begun, as timed, or not at all: see rounding.ts. */
+async function roundingOf({ roundTo, out, wishes, model, table, ignore }: OptimizeOptions): Promise<Rounding> {
+  if (roundTo !== undefined) return { roundTo, why: 'asked' };
+  const stored = storedRounding(join(out, 'config.json'));
+  if (stored !== undefined) return stored;
+  if (wishes.latency === undefined) return { roundTo: 1, why: 'default' };
+  const surgery = surgeryWith(table);
+  return timedRounding(surgery.analyse(readModel(model)), surgery, ignore ?? (() => false));
+}
+
 // --- words -----------------------------------------------------------------------------------------------------------------
+
+function factorsText({ macs, time }: NonNullable<Timing['factors']>): string {
+  const percent = (x: number): string => `${(100 * x).toFixed(0)} %`;
+  const verdict = time >= WORTHWHILE * macs ? 'they are used' : 'they are left alone';
+  return `two thin layers for one: MACs -${percent(macs)}, latency -${percent(time)}; ${verdict}`;
+}
 
 function confidenceText(confidence: Confidence | undefined, metric: string): string | undefined {
   if (confidence === undefined) return undefined;
@@ -356,7 +385,7 @@ function describe(
   const price = priceOf(constraints);
   return {
     stage: report.stage,
-    measured: report.measured.length,
+    measured: report.tried,
     of,
     generation: report.generation,
     scored: report.scored,

@@ -4,6 +4,7 @@ import type { Rng } from '../src/rng.js';
 import type { CostModel } from './cost-model.js';
 import type { Fitness, Landscape } from './fitness.js';
 import { partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
+import type { LatencyLaw } from './latency-law.js';
 import type { Mutation } from './mutations/mutation.js';
 import { allocate, cubicSchedule, type Limit } from './progressive.js';
 import type { Replayer } from './replay.js';
@@ -12,12 +13,16 @@ import { idleSites, structureOf, type Site } from './sites.js';
 /** Where candidates should lie. Shares are of the base network's cost. */
 export interface Targets {
   /** What is spent: the cost that the main constraint limits. */
-  readonly kind: 'macs' | 'params';
+  readonly kind: 'macs' | 'params' | 'latency';
   readonly low: number;
   readonly high: number;
   /** Further limits that always hold, absolute. */
   readonly macs?: number;
   readonly params?: number;
+  /** Where time is limited: what it is held to be made of (which may change as more is timed), and its limit. */
+  readonly latency?: { readonly law: () => LatencyLaw; readonly budgetMs: number };
+  /** Factors are left alone: they were found to save no time. */
+  readonly noFactors?: boolean;
 }
 
 export interface Variation {
@@ -52,8 +57,13 @@ export interface View {
 
 export function createVariation(fitness: Fitness, replayer: Replayer, targets: Targets): Variation {
   // Lossless edits do not compete: they are no choice.
-  const structural = replayer.options.mutations.filter((m) => m.name !== PRUNE_CHANNELS && m.law !== 'exact');
-  const costOf = (l: Landscape): CostModel => (targets.kind === 'macs' ? l.macs : l.params);
+  const structural = replayer.options.mutations.filter(
+    (m) => m.name !== PRUNE_CHANNELS && m.law !== 'exact' && (targets.noFactors !== true || m.removal === undefined),
+  );
+  const costOf = (l: Landscape): CostModel => {
+    if (targets.kind === 'latency' && targets.latency !== undefined) return targets.latency.law().costModel(l);
+    return targets.kind === 'params' ? l.params : l.macs;
+  };
   const whole = costOf(fitness.base).value(fitness.base.groups.map(() => 0));
 
   const limits = (landscape: Landscape, share: number): Limit[] => {
@@ -62,6 +72,9 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
       list.push({ cost: landscape.macs, budget: targets.macs });
     if (targets.params !== undefined && targets.kind !== 'params') {
       list.push({ cost: landscape.params, budget: targets.params });
+    }
+    if (targets.latency !== undefined && targets.kind !== 'latency') {
+      list.push({ cost: targets.latency.law().costModel(landscape), budget: targets.latency.budgetMs });
     }
     return list;
   };
@@ -90,7 +103,7 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   /** Factors and channels weighed together; undefined where there is nothing to replace. The widths are then fitted exactly. */
   const mixed = (share: number, view: View = {}): Genome | undefined => {
     const { rng, strength = 0.5, alone = false } = view;
-    if (targets.kind !== 'macs' || fitness.joint().sites.length === 0) return undefined;
+    if (targets.kind !== 'macs' || targets.noFactors === true || fitness.joint().sites.length === 0) return undefined;
     const { choices, sites, cost } = fitness.joint();
     const groups = fitness.base.groups.length;
     // How much factors are trusted against channels is an opinion as well.

@@ -1,15 +1,11 @@
 // `pare optimize MODEL --flops 50% --data D`: the whole way from a network to a folder with a front of smaller ones. On a terminal one
 // live line; otherwise a line a generation.
-import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { CommandModule } from 'yargs';
-import { allocate } from '../../search/progressive.js';
-import { createFitness } from '../../search/fitness.js';
 import type { TrainingPlan } from '../../search/finish-by-training.js';
-import { pruneChannels } from '../../search/mutations/prune-channels.js';
+import { surgeryWith } from '../../search/replay.js';
 import { optimize, type OptimizeReport, type OptimizeResult } from '../../search/optimize.js';
-import { createReplayer, openGroups, surgeryWith } from '../../search/replay.js';
 import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
@@ -18,6 +14,7 @@ import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/run.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
+import { dryRun } from './dry-run.js';
 import { durationMs, jsonOption, matcher, openModel, wholeNumber } from './options.js';
 
 interface Arguments {
@@ -101,7 +98,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       .option('round-to', {
         type: 'number',
         coerce: wholeNumber('round-to', 1),
-        describe: 'widths become multiples of this where possible (1; 8 with --latency)',
+        describe: 'widths become multiples of this where possible (1; with --latency 8, unless timings say otherwise)',
       })
       .option('max-ratio', { type: 'number', default: 1, describe: 'largest share of a group that may be cut, 0 to 1' })
       .option('fitness', {
@@ -124,8 +121,22 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
     const ignore = matcher(args.ignore);
     openModel(args.model);
     await withPlugins(args.plugin, async (plugins) => {
-      if (args['dry-run']) console.log(dryRun(args, ignore, plugins));
-      else await run(args, ignore, plugins);
+      if (!args['dry-run']) await run(args, ignore, plugins);
+      else {
+        console.log(
+          dryRun({
+            model: openModel(args.model),
+            data: args.data,
+            table: plugins.table,
+            mutations: plugins.mutations,
+            ignore,
+            roundTo: args['round-to'] ?? 1,
+            maxRatio: args['max-ratio'],
+            evaluations: args.evaluations ?? 24,
+            json: args.json,
+          }),
+        );
+      }
     });
   },
 };
@@ -282,6 +293,23 @@ function volatileLines({ spentMs, fileLatencies, front }: OptimizeResult): strin
     '| file | median latency, onnxruntime, 1 thread, one batch as the network takes it | times faster |',
     '|---|---|---|',
     ...['original', ...front.candidates.map((c) => c.file)].map(row),
+    ...front.candidates.flatMap(({ file, macs }) => idleSaving(file, macs / front.original.macs, fileLatencies)),
+  ];
+}
+
+/** Less than this share of what MACs fall by is gained in time: worth a warning. */
+const IDLE = 0.3;
+
+/** In words, where MACs fall and the time does not. */
+function idleSaving(file: string, share: number, latencies: ReadonlyMap<string, number>): string[] {
+  const [whole, ms] = [latencies.get('original'), latencies.get(file)];
+  if (whole === undefined || ms === undefined || share > 0.95) return [];
+  const [macs, time] = [1 - share, 1 - ms / whole];
+  if (time >= IDLE * macs) return [];
+  const percent = `${time >= 0 ? '-' : '+'}${Math.abs(100 * time).toFixed(0)} %`;
+  return [
+    '',
+    `**${file}: MACs -${(100 * macs).toFixed(0)} %, latency ${percent}: thin layers save arithmetic, not time.** A run with --latency looks for networks that are faster.`,
   ];
 }
 
@@ -301,31 +329,6 @@ function trainingOf(args: Arguments): TrainingPlan | undefined {
     runtime: threadRuntime(1),
     threads: steps === undefined ? Math.min(8, availableParallelism()) : 1,
   };
-}
-
-/** What could be cut, without running anything. */
-function dryRun(args: Arguments, ignore: (name: string) => boolean, plugins: Plugins): string {
-  if (!existsSync(args.data)) throw new PareError(`data "${args.data}": there is no such file`);
-  const surgery = surgeryWith(plugins.table);
-  const base = surgery.analyse(openModel(args.model));
-  const rules = {
-    surgery,
-    mutations: [pruneChannels(surgery)],
-    ignore,
-    roundTo: args['round-to'] ?? 1,
-    maxRatio: args['max-ratio'],
-  };
-  const { base: landscape } = createFitness(createReplayer(base, rules));
-  const { groups, macs } = landscape;
-  const least = macs.value(allocate({ groups, limits: [{ cost: macs, budget: 0 }] }));
-  const open = openGroups(base, ignore);
-  const frozen = base.groups.frozen.slice(0, 10).map((f) => `  ${f.name} (${f.channels} channels): ${f.reason}`);
-  return [
-    `${(base.cost.macs / 1e6).toFixed(2)} M MACs; ${open.length} of ${base.groups.groups.length} channel groups can be cut, ${open.reduce((s, g) => s + g.size, 0)} units in all`,
-    `at the narrowest ${((100 * least) / base.cost.macs).toFixed(1)} % of the MACs remain`,
-    `${args.evaluations ?? 24} candidates would be measured; nothing was written`,
-    ...(frozen.length === 0 ? [] : ['frozen:', ...frozen]),
-  ].join('\n');
 }
 
 function clock(ms: number): string {

@@ -40,6 +40,18 @@ export async function measureLatency(model: ModelSource, options: LatencyOptions
   return summary(times!, options);
 }
 
+/**
+ * Milliseconds of one network when nothing else disturbs: the 10th percentile. What others do on the machine only ever adds time, so
+ * this is what networks that are timed at different moments are compared by.
+ */
+export async function quietLatency(model: ModelSource, options: LatencyOptions = {}): Promise<number> {
+  const [times] = await timed([model], options);
+  return quantile(
+    times!.runs.toSorted((a, b) => a - b),
+    0.1,
+  );
+}
+
 /** Two networks with the same inputs, alternating. */
 export async function compareLatency(
   reference: ModelSource,

@@ -41,6 +41,7 @@ const frontFile = z.object({
   interrupted: z.boolean().optional(),
   reached: z.boolean(),
   note: z.string().optional(),
+  rounding: z.object({ roundTo: z.number(), why: z.enum(['asked', 'timed', 'default']) }).optional(),
   original: z.object({
     macs: z.number(),
     params: z.number(),
@@ -250,6 +251,7 @@ function reportText(
     ...rows.map((r) => `| ${r.join(' | ')} |`),
     '',
     `${searched.length} candidates were measured during the search on samples apart from the held-out ones; test data, where given, took no part in any choice.`,
+    ...roundingLines(front.rounding),
     ...failureLines(failed),
     '',
     '![front](plots/front.svg) ![predicted against measured](plots/predicted.svg)',
@@ -264,6 +266,25 @@ function reportText(
     '<!-- volatile: end -->',
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** How wide layers may be, and who said so. */
+function roundingLines(rounding: FrontReport['rounding']): string[] {
+  if (rounding === undefined) return [];
+  const { roundTo, why } = rounding;
+  const rule = roundTo === 1 ? 'Widths are not rounded' : `Widths are multiples of ${roundTo} where possible`;
+  const reason = {
+    asked: 'as asked with --round-to',
+    timed:
+      roundTo === 1
+        ? 'a network with widths just under multiples of 8, timed before the search, was faster than one with the multiples'
+        : 'a network with widths just under multiples of 8, timed before the search, was no faster than one with the multiples',
+    default:
+      roundTo === 1
+        ? 'nothing was timed, since no --latency was asked for, and rounding costs accuracy at equal MACs; --round-to 8 asks for it'
+        : 'no group is wide enough to compare',
+  }[why];
+  return ['', `${rule}: ${reason}.`];
 }
 
 /** By reason: many candidates may fail for the same one. */
