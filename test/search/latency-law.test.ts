@@ -49,8 +49,8 @@ describe('the law of latency', () => {
   test('says the same of a candidate and of its widths', () => {
     for (const genome of strangers) {
       const landscape = fitness.landscape(partsOf(genome).structure);
-      const { value } = law.costModel(landscape);
-      expect(value(fitness.removed(genome, landscape))).toBeCloseTo(law.of(genome), 9);
+      const cost = law.costModel(landscape);
+      expect(cost.value(fitness.removed(genome, landscape))).toBeCloseTo(law.of(genome), 9);
     }
   });
 
