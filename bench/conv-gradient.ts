@@ -195,6 +195,42 @@ const batched: Form = (b, s) => {
   ]);
 };
 
+/**
+ * Stride 1: only columns of the input are shifted; rows are met by putting the gradient between rows of zeros. kernel instead of kernel^2
+ * copies of each, for rows of zeros in the product. `all`: one Gemm over all images, channels first.
+ */
+const shifted =
+  (all: boolean, negative: boolean): Form =>
+  (b, s) => {
+    if (s.group !== 1 || s.stride !== 1 || s.kernel === 1) return undefined;
+    const k = s.kernel;
+    const rows = s.out + k - 1;
+    const name = (n: string): string => (all ? b.op('Transpose', [n], { perm: [1, 0, 2, 3] }) : n);
+    const [x, g] = [name('x'), name('g')];
+    const axis = all ? 0 : 1;
+    const each = Array.from({ length: k }, (_, i) => i);
+    const wide = negative ? x : padded(b, x, s);
+    const columns = each.map((at) =>
+      negative
+        ? b.op('Pad', [x, b.ints([0, 0, s.pad, s.pad - at, 0, 0, s.pad, at + s.out - s.pad - s.length])])
+        : b.op('Slice', [wide, b.ints([at]), b.ints([at + s.out]), b.ints([3])]),
+    );
+    const moved = each.map((at) => b.op('Pad', [g, b.ints([0, 0, at, 0, 0, 0, k - 1 - at, 0])]));
+    const flat = (parts: string[], channels: number): string =>
+      b.op('Reshape', [
+        b.op('Concat', parts, { axis }),
+        b.ints(all ? [k * channels, s.batch * rows * s.out] : [s.batch, k * channels, rows * s.out]),
+      ]);
+    const [left, right] = [flat(moved, s.filters), flat(columns, s.channels)];
+    const product = all
+      ? b.op('Gemm', [left, right], { transB: 1 })
+      : b.op('ReduceSum', [b.op('MatMul', [left, b.op('Transpose', [right], { perm: [0, 2, 1] })]), b.ints([0])], {
+          keepdims: 0,
+        });
+    const apart = b.op('Reshape', [product, b.ints([k, s.filters, k, s.channels])]);
+    return b.op('Transpose', [apart], { perm: [1, 3, 0, 2] });
+  };
+
 const transposedConv: Form = (b, s) => {
   const missing = s.length - ((s.out - 1) * s.stride + s.kernel - 2 * s.pad);
   return b.op('ConvTranspose', ['g', 'w'], {
@@ -238,6 +274,9 @@ const forms: readonly (readonly [string, 'weights' | 'input', Form])[] = [
   ['offsets', 'weights', offsets],
   ['products', 'weights', products],
   ['batched', 'weights', batched],
+  ['shifted per image', 'weights', shifted(false, false)],
+  ['shifted by pads', 'weights', shifted(false, true)],
+  ['shifted over all', 'weights', shifted(true, false)],
   ['ConvTranspose', 'input', transposedConv],
   ['flipped Conv', 'input', flippedConv],
 ];

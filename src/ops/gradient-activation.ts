@@ -1,6 +1,7 @@
 // Gradients of activations. At a corner (Relu at 0) the gradient is that of the side where the slope is smaller, as in PyTorch.
 // https://onnx.ai/onnx/operators/
 import { attrFloat, attrString } from '../ir/graph.js';
+import { DataType } from '../ir/tensor.js';
 import {
   axisAttribute,
   formulas,
@@ -22,6 +23,12 @@ function leaky(below: (m: Formulas, x: string, y: string, ctx: GradientContext) 
     return m.where(m.is('Greater', x, 0), g, slope === 0 ? 0 : m.mul(g, slope));
   });
 }
+
+/** 1 above 0, 0 elsewhere, in one pass where onnxruntime has the operator: Greater and Where take four times as long. */
+const relu = gatedGradient((m, g, x, y, ctx) => {
+  if (ctx.elemType(0) !== DataType.FLOAT) return m.where(m.is('Greater', x, 0), g, 0);
+  return m.mul(g, ctx.emit('HardSigmoid', [y], { alpha: { float: 1e38 }, beta: { float: 0 } }));
+});
 
 const preluGradient: GradientRule = (ctx) => {
   const g = ctx.gradient(0);
@@ -90,7 +97,7 @@ const logSoftmax = unaryGradient((ctx, g) => {
 });
 
 export const activationGradients: readonly (readonly [string, GradientRule])[] = [
-  ['Relu', leaky(() => 0)],
+  ['Relu', relu],
   ['LeakyRelu', leaky((_, __, ___, ctx) => number(ctx, 'alpha', 0.01))],
   ['PRelu', preluGradient],
   // alpha (e^x - 1) = y below 0, so the slope there is y + alpha

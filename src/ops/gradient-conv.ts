@@ -149,9 +149,54 @@ function filterGradient(ctx: GradientContext, long: Side, short: Side, filters: 
   // the choices are those of bench/conv-gradient.ts
   if (group > 1 || (taps > 1 && geometry.strides.some((s) => s > 1))) return bySwapping(ctx, long, short, filters);
   const products = count * perGroup * taps;
-  return products <= output * (count + perGroup)
-    ? perImage(ctx, long, short, filters)
-    : overAll(ctx, long, short, filters);
+  const apart = products <= output * (count + perGroup);
+  if (metByRows(long, short, geometry) && count <= 2 * perGroup) return byRows(ctx, long, short, filters, apart);
+  return apart ? perImage(ctx, long, short, filters) : overAll(ctx, long, short, filters);
+}
+
+/** The windows' first axis has several taps, and they reach every row (an output_padding of ConvTranspose leaves some out). */
+function metByRows(long: Side, short: Side, { kernel, dilations, pads }: Geometry): boolean {
+  const n = kernel.length;
+  const high = kernel[0]!;
+  const rows = long.shape[2]! + pads[0]! + pads[n]!;
+  return n > 1 && high > 1 && rows === short.shape[2]! + (high - 1) * dilations[0]!;
+}
+
+/**
+ * Only the taps of the other axes are unfolded; those of the first are met by putting the output gradient between rows of zeros. Copies
+ * of both sides, but few: as many as the kernel is wide and high, where unfolding takes their product.
+ */
+function byRows(ctx: GradientContext, long: Side, short: Side, filters: Filters, apart: boolean): string {
+  const m = formulas(ctx);
+  const { shape, geometry } = filters;
+  const { kernel, dilations, strides, pads } = geometry;
+  const [count = 1, channels = 1] = shape;
+  const [high = 1, ...wide] = kernel;
+  const n = kernel.length;
+  const swap = indices(n + 2)
+    .with(0, 1)
+    .with(1, 0);
+  const side = (name: string): string => (apart ? name : m.transpose(name, swap));
+  const batch = short.shape[0]!;
+  const output = short.shape.slice(3);
+  const step = dilations[0]!;
+  const rows = short.shape[2]! + (high - 1) * step;
+  const flat = (parts: readonly string[], rowsOf: number): string => {
+    const all = rows * countOfDims(output);
+    return m.reshape(joined(ctx, parts, apart ? 1 : 0), apart ? [batch, rowsOf, all] : [rowsOf, batch * all]);
+  };
+  const padding = padded(ctx, side(long.name), [0, 0, ...pads.slice(0, n)], [0, 0, ...pads.slice(n)]);
+  const rest: Geometry = { kernel: wide, dilations: dilations.slice(1), strides: strides.slice(1), pads: [] };
+  const columns = flat(slices(ctx, padding, rest, output, 3), countOfDims(wide) * channels);
+  const none = indices(n + 2).map(() => 0);
+  const g = side(short.name);
+  const moved = indices(high).map((k) => padded(ctx, g, none.with(2, k * step), none.with(2, (high - 1 - k) * step)));
+  const gradients = flat(moved, high * count);
+  const product = apart
+    ? m.sum(ctx.emit('MatMul', [gradients, m.transpose(columns, [0, 2, 1])]), [0], 0)
+    : ctx.emit('Gemm', [gradients, columns], { transB: 1 });
+  const each = m.reshape(product, [high, count, countOfDims(wide), channels]);
+  return m.reshape(m.transpose(each, [1, 3, 0, 2]), shape);
 }
 
 /** One Gemm over all images: channels first, so that taps stack on the first axis without moving anything else. */
@@ -228,12 +273,24 @@ function tapsLast(ctx: GradientContext, name: string, shape: readonly number[]):
 
 /** For every tap, in row-major order, the values that it meets: [.., .., output...]. */
 function unfold(ctx: GradientContext, name: string, geometry: Geometry, output: readonly number[]): string[] {
-  const { kernel, strides, dilations, pads } = geometry;
-  const n = kernel.length;
+  const { pads } = geometry;
+  const n = geometry.kernel.length;
   const wide = padded(ctx, name, [0, 0, ...pads.slice(0, n)], [0, 0, ...pads.slice(n)]);
+  return slices(ctx, wide, geometry, output, 2);
+}
+
+/** The same over the axes from `first` on, of values that are padded already. */
+function slices(
+  ctx: GradientContext,
+  wide: string,
+  { kernel, strides, dilations }: Geometry,
+  output: readonly number[],
+  first: number,
+): string[] {
+  const n = kernel.length;
   const taps = countOfDims(kernel);
   if (taps === 1 && strides.every((s) => s === 1)) return [wide];
-  const axes = ctx.ints(kernel.map((_, k) => k + 2));
+  const axes = ctx.ints(kernel.map((_, k) => k + first));
   return indices(taps).map((t) => {
     let rest = t;
     const at = kernel.map(() => 0);

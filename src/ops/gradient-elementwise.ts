@@ -63,7 +63,8 @@ const clipGradient: GradientRule = (ctx) => {
     return m.reshape(m.sum(part, indices(ctx.inputShape(0).length), 0), ctx.inputShape(i));
   };
   return [
-    ctx.needed(0) ? m.where(m.is('Equal', x, ctx.output(0)), g, 0) : undefined,
+    // a product with 0 and 1: Where takes twice as long
+    ctx.needed(0) ? m.mul(g, ctx.emit('Cast', [m.is('Equal', x, ctx.output(0))], { to: ctx.elemType(0) })) : undefined,
     beyond(1, 'Less'),
     beyond(2, 'Greater'),
   ];

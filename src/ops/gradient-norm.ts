@@ -53,17 +53,21 @@ const batchNorm: GradientRule = (ctx) => {
   const spread = (i: number): string => m.reshape(ctx.input(i), wide);
   const flat = (name: string): string => m.reshape(name, [channels]);
   if (attrInt(ctx.node, 'training_mode', 0) === 1) {
-    const normal = normalized(m, ctx.input(0), x, axes, epsilon);
+    // few passes over all values: what belongs to a channel is computed apart
+    const share = channels / countOfDims(x);
+    const centred = m.sub(ctx.input(0), m.mul(m.sum(ctx.input(0), axes), share));
+    const squares = ctx.emit('ReduceSumSquare', [centred, ctx.ints(axes)], { keepdims: 1 });
+    const inverse = m.div(1, m.f('Sqrt', m.add(m.mul(squares, share), epsilon)));
     const gSum = m.sum(g, axes);
-    const gNormal = m.sum(m.mul(g, normal.normal), axes);
+    const gCentred = m.sum(m.mul(g, centred), axes);
     const input = (): string => {
-      const share = wide[1]! / countOfDims(x);
-      const lost = m.mul(m.add(gSum, m.mul(normal.normal, gNormal)), share);
-      return m.mul(m.mul(spread(1), normal.inverse), m.sub(g, lost));
+      const slope = m.mul(m.mul(gCentred, share), m.mul(inverse, inverse));
+      const lost = m.add(m.mul(centred, slope), m.mul(gSum, share));
+      return m.mul(m.sub(g, lost), m.mul(spread(1), inverse));
     };
     return [
       ctx.needed(0) ? input() : undefined,
-      ctx.needed(1) ? flat(gNormal) : undefined,
+      ctx.needed(1) ? flat(m.mul(gCentred, inverse)) : undefined,
       ctx.needed(2) ? flat(gSum) : undefined,
     ];
   }
