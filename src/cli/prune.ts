@@ -235,6 +235,9 @@ function chooseDead(
     };
   });
   if (orders.size === 0) {
+    if (choices.length === 0 || criterion.name === 'l2') {
+      throw new PareError('there is no channel group to cut; `pare groups` says what is frozen and why');
+    }
     throw new PareError(`criterion "${criterion.name}" says nothing of any channel group of this network: try l2`);
   }
   const removed = allocate({ groups: choices, limits: [{ cost: macsModel(base), budget }] });

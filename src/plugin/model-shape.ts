@@ -115,7 +115,16 @@ export function asModel(value: unknown, isKnown: (object: object) => boolean): M
 }
 
 function wrong(where: string, wanted: string, got: unknown): never {
-  const shown = got === null ? 'null' : Array.isArray(got) ? 'an array' : got instanceof Map ? 'a Map' : typeof got;
+  const shown =
+    got === undefined
+      ? 'absent'
+      : got === null
+        ? 'null'
+        : Array.isArray(got)
+          ? 'an array'
+          : got instanceof Map
+            ? 'a Map'
+            : typeof got;
   throw new PareError(`${where} must be ${wanted}, not ${shown}`);
 }
 
