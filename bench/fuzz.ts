@@ -98,7 +98,7 @@ export async function run([count = '20000', seed = '0']: readonly string[]): Pro
   const strays = listing(inside).filter((name) => !before.includes(name) && !name.startsWith('mutant'));
   const written = listing(out);
   console.log('');
-  for (const [what, n] of [...tally].sort()) console.log(`${what.padEnd(20)} ${n}`);
+  for (const [what, n] of [...tally].toSorted(([a], [b]) => (a < b ? -1 : 1))) console.log(`${what.padEnd(20)} ${n}`);
   const zero = (name: string): number => tally.get(name) ?? 0;
   console.log(
     `mutants ${wanted}, seed ${seed}, ${((performance.now() - started) / 1000).toFixed(0)} s, ${signatures.size} different answers`,

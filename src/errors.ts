@@ -14,10 +14,24 @@ export class PareError extends Error {
   readonly exitCode: number;
 
   constructor(message: string, options: PareErrorOptions = {}) {
-    super(message, options);
+    super(oneLine(message), options);
     this.exitCode = options.exitCode ?? 2;
   }
 }
+
+/** Names in a file may be anything: what would break the line or turn its direction is shown by its code, what is endless is cut. */
+function oneLine(message: string): string {
+  // eslint-disable-next-line no-control-regex -- these characters are what is looked for
+  const shown = message.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (c) => {
+    const code = c.codePointAt(0)!.toString(16);
+    return c === '\n' ? '\\n' : `\\u${code.padStart(4, '0')}`;
+  });
+  return shown.length <= MAX_LENGTH
+    ? shown
+    : `${shown.slice(0, 0.75 * MAX_LENGTH)} ... ${shown.slice(-0.2 * MAX_LENGTH)}`;
+}
+
+const MAX_LENGTH = 1200;
 
 /** Throws a {@link PareError}; usable where an expression is wanted: `map.get(key) ?? fail('...')`. */
 export function fail(message: string, options?: ErrorOptions): never {

@@ -14,3 +14,12 @@ test('fail throws a PareError where an expression is wanted', () => {
   const sizes = new Map<string, number>();
   expect(() => sizes.get('x') ?? fail('No size "x".')).toThrow(new PareError('No size "x".'));
 });
+
+test('names from a file cannot break the line, turn its direction or go on for ever', () => {
+  expect(new PareError('node "a\nb\u0000\u001b[2Jc\u202ed" is wrong').message).toBe(
+    'node "a\\nb\\u0000\\u001b[2Jc\\u202ed" is wrong',
+  );
+  const { message } = new PareError(`node "${'x'.repeat(100_000)}" is wrong`);
+  expect(message.length).toBeLessThan(1300);
+  expect(message).toMatch(/^node "xxx.* \.\.\. x+" is wrong$/);
+});

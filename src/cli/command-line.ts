@@ -6,6 +6,7 @@ import { countCommand } from './count.js';
 import { gradcheckCommand } from './gradcheck.js';
 import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
+import { newMutationCommand } from './new-mutation.js';
 import { optimizeCommand } from './optimize.js';
 import { predictorCommand } from './predictor.js';
 import { proxiesCommand } from './proxies.js';
@@ -37,6 +38,7 @@ function parser(args: readonly string[]) {
       .command(gradcheckCommand)
       .command(groupsCommand)
       .command(measureCommand)
+      .command(newMutationCommand)
       .command(optimizeCommand)
       .command(predictorCommand)
       .command(pruneCommand)

@@ -10,6 +10,7 @@ export interface Bytes {
 }
 
 export function openBytes(path: string): Bytes {
+  if (!statSync(path).isFile()) throw new PareError(`"${path}" is no file of data: it is a folder or a device`);
   const head = readRange(path, 0, Math.min(2, statSync(path).size));
   if (head[0] === 0x1f && head[1] === 0x8b) {
     const all = unpack(path);

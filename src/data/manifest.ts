@@ -127,5 +127,6 @@ function firstIssue(error: z.ZodError): string {
     return `unknown key ${issue.keys.map((k) => `"${k}"`).join(', ')}; known are ${Object.keys(schema.shape).join(', ')}`;
   }
   const where = issue.path.length === 0 ? 'the manifest' : `"${issue.path.join('.')}"`;
+  if (issue.message.endsWith('received undefined')) return `${where} is missing`;
   return `${where}: ${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}`;
 }

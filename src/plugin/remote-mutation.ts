@@ -6,7 +6,7 @@ import { inferShapes } from '../analysis/shapes.js';
 import { PareError } from '../errors.js';
 import { checkModel } from '../ir/check.js';
 import type { Model } from '../ir/graph.js';
-import { byteLength } from '../ir/tensor.js';
+import { byteLength, hasData } from '../ir/tensor.js';
 import { encodeModel } from '../onnx/write.js';
 import type { Rng } from '../rng.js';
 import { modelInputs, modelOutputs } from '../runtime/source.js';
@@ -108,7 +108,7 @@ export function remoteMutation(
       throw new PareError(`the network has ${macs} MACs, before it had ${analysis.cost.macs}`);
     const hidden = uncounted.filter((n) => !analysis.cost.uncounted.includes(n));
     if (hidden.length > 0) throw new PareError(`the MACs of "${hidden[0]}" can no longer be counted`);
-    if (weightBytes(model) + weightBytes(made) > MAX_TRIAL_BYTES) return;
+    if (weightBytes(model) + weightBytes(made) > MAX_TRIAL_BYTES || !isComplete(model)) return;
     const reference = law === 'masked' ? maskedReference(params, context) : model;
     sandbox.tryOut({
       before: encodeModel(reference),
@@ -175,6 +175,11 @@ function sameInterface(before: Model, after: Model): void {
   ] as const) {
     if (JSON.stringify(a) !== JSON.stringify(b)) throw new PareError(`the network's ${kind} are no longer the same`);
   }
+}
+
+/** Placeholders can be analysed, but not run. */
+function isComplete(model: Model): boolean {
+  return [...model.graph.initializers.values()].every(hasData);
 }
 
 function weightBytes(model: Model): number {
