@@ -1,6 +1,6 @@
 // `pare new-mutation`: what it writes passes its own test, in a project where Pare is installed.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -11,6 +11,7 @@ let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-new-'));
   mkdirSync(join(folder, 'node_modules'));
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }');
   symlinkSync(projectRoot, join(folder, 'node_modules', 'pare-onnx'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
