@@ -6,6 +6,8 @@ import type { Model } from '../src/ir/graph.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { isOfTheSystem } from '../src/errors.js';
 import { quietLatency } from '../src/measure/latency.js';
+import { measureLatency } from '../src/measure/latency.js';
+import { withQuantizedWeights, type QuantizedWeights } from '../src/recovery/quantized-weights.js';
 import { finish, recover } from '../src/recovery/recover.js';
 import { withSession, type Runtime } from '../src/runtime/runtime.js';
 import { genomeKey, partsOf, type Genome } from './genome.js';
@@ -143,14 +145,28 @@ export interface RecoveryContext {
   /** Samples a run. */
   readonly batch: number;
   readonly seed: string;
+  /** Weights that the model's file keeps as integers. */
+  readonly quantized: QuantizedWeights;
 }
 
-/** The network of a genome with its weights refitted: a pure function of base, genome, data, seed and effort. */
+/**
+ * The network of a genome with its weights refitted, and stored as the model's file stores them: a pure function of base, genome,
+ * data, seed and effort.
+ */
 export async function recovered(
   context: RecoveryContext,
   genome: Genome,
   effort: Effort,
   signal?: AbortSignal,
+): Promise<Model> {
+  return withQuantizedWeights(await refitted(context, genome, effort, signal), context.quantized).model;
+}
+
+async function refitted(
+  context: RecoveryContext,
+  genome: Genome,
+  effort: Effort,
+  signal: AbortSignal | undefined,
 ): Promise<Model> {
   const { replayer, runtime } = context;
   const { structure, dead } = partsOf(genome);

@@ -7,6 +7,7 @@ import { checkData } from '../src/measure/check-data.js';
 import { evaluate, recordOutputs, safeBatch, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { readModel } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
+import { withFloatWeights } from '../src/recovery/quantized-weights.js';
 import { learnFrom } from '../src/recovery/recover.js';
 import type { Knowledge } from '../src/recovery/knowledge.js';
 import { createRng } from '../src/rng.js';
@@ -78,11 +79,12 @@ export interface Workshop {
 export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<WorkshopReport, Workshop, void> {
   const { runtime, table, seed, plan, signal } = options;
   const surgery = surgeryWith(table);
-  const base = surgery.analyse(readModel(options.model));
+  const { model, quantized } = withFloatWeights(readModel(options.model));
+  const base = surgery.analyse(model);
   const { macs, params } = base.cost;
   yield {
     stage: 'read',
-    text: `${(macs / 1e6).toFixed(2)} M MACs, ${(params / 1e6).toFixed(3)} M parameters, ${base.groups.groups.length} channel groups`,
+    text: `${(macs / 1e6).toFixed(2)} M MACs, ${(params / 1e6).toFixed(3)} M parameters, ${base.groups.groups.length} channel groups${quantized.size > 0 ? `, ${quantized.size} quantised tensors (refitted as floats, stored with new scales)` : ''}`,
   };
   const session = await runtime.load(options.model);
   let handedOver = false;
@@ -134,7 +136,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
       reference,
       evaluation,
       heldIndices,
-      context: { replayer, runtime, dataset, fit: split.fit, batch, seed },
+      context: { replayer, runtime, dataset, fit: split.fit, batch, seed, quantized },
       replayer,
       fitness,
       original: withMeasurement(fitness.assess([]), resultOf('[]', evaluation).score),

@@ -177,7 +177,7 @@ class ConstantCount {
       const tensor = name === '' ? undefined : scope.constants.get(name);
       if (tensor === undefined || this.seen.has(name)) continue;
       this.seen.add(name);
-      if (isFloat(tensor.dataType)) params += elementCount(tensor.dims);
+      if (isParameter(tensor)) params += elementCount(tensor.dims);
     }
     if (hasSubgraphs(node)) for (const graph of subgraphs(node)) params += constantsOf({ graph }).params;
     return params;
@@ -215,14 +215,24 @@ function addNode(size: Size, node: Node): void {
 }
 
 function addTensor(size: Size, tensor: Tensor): void {
-  if (isFloat(tensor.dataType)) size.params += elementCount(tensor.dims);
+  if (isParameter(tensor)) size.params += elementCount(tensor.dims);
   if (tensor.strings === undefined) size.bytes += byteLength(tensor.dataType, tensor.dims);
   else for (const s of tensor.strings) size.bytes += s.byteLength;
 }
 
-function isFloat(dataType: number): boolean {
-  return FLOATS.has(dataType);
+/** Floats, and the weights of quantised networks: arrays of small integers (vectors of them are zero points). */
+function isParameter({ dataType, dims }: Tensor): boolean {
+  return FLOATS.has(dataType) || (QUANTIZED.has(dataType) && dims.length > 1);
 }
+
+const QUANTIZED: ReadonlySet<number> = new Set([
+  DataType.INT8,
+  DataType.UINT8,
+  DataType.INT4,
+  DataType.UINT4,
+  DataType.INT2,
+  DataType.UINT2,
+]);
 
 const FLOATS: ReadonlySet<number> = new Set([
   DataType.FLOAT,

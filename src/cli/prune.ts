@@ -20,6 +20,7 @@ import {
   type Importance,
   type ImportanceContext,
 } from '../recovery/importance.js';
+import { withFloatWeights, withQuantizedWeights } from '../recovery/quantized-weights.js';
 import { finish, learnFrom, recover, recoverModes, type Calibration, type RecoverMode } from '../recovery/recover.js';
 import { learnSensitivity, type Sensitivity } from '../recovery/sensitivity.js';
 import { createRng } from '../rng.js';
@@ -127,16 +128,19 @@ interface PruneResult {
 
 async function prune(
   args: Arguments,
-  model: Model,
+  stored: Model,
   inputs: ReadonlyMap<string, readonly number[]>,
   plugins: Plugins,
 ): Promise<PruneResult> {
   plugins.saveCasesIn(`${args.output}.plugins`);
+  // without samples nothing is refitted: the integers of a quantised network are cut with their own scales
+  const { model, quantized } =
+    args.data === undefined ? { model: stored, quantized: undefined } : withFloatWeights(stored);
   const look = (table: OpTable): Analysis => analyse(model, table, { binding: { inputs, dynamic: 1 } });
   const notes: string[] = [...plugins.rehearse(look)];
   const base = look(plugins.table);
   const budgetMacs = parseFlops(args.flops, base.cost.macs);
-  const calibration = args.data === undefined ? undefined : await openCalibration(model, args.data);
+  const calibration = args.data === undefined ? undefined : await openCalibration(stored, args.data);
   const criterion = args.criterion ?? (calibration === undefined ? 'l2' : 'obs');
   const importance = criterionOf(criterion, plugins);
   const mode = args.recover ?? (calibration === undefined ? 'none' : 'reconstruct');
@@ -174,6 +178,13 @@ async function prune(
   if (calibration !== undefined) {
     const own = { ...options, mode, images: args.images, dead };
     pruned = await finish(recover(base, pruned, calibration, knowledge === undefined ? own : { ...own, knowledge }));
+  }
+  if (quantized !== undefined && quantized.size > 0) {
+    const { model: integers, left } = withQuantizedWeights(pruned, quantized);
+    pruned = integers;
+    notes.push(
+      `${quantized.size - left.length} quantised tensors have new scales${left.length > 0 ? `, ${left.length} stay floats` : ''}; activations keep theirs`,
+    );
   }
   const made = analyse(pruned, plugins.table, { binding: { inputs, dynamic: 1 } });
   if (made.cost.macs > budgetMacs) {
