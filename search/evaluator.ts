@@ -6,7 +6,6 @@ import type { Model } from '../src/ir/graph.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { isOfTheSystem } from '../src/errors.js';
 import { quietLatency } from '../src/measure/latency.js';
-import { measureLatency } from '../src/measure/latency.js';
 import { withQuantizedWeights, type QuantizedWeights } from '../src/recovery/quantized-weights.js';
 import { finish, recover } from '../src/recovery/recover.js';
 import { withSession, type Runtime } from '../src/runtime/runtime.js';
