@@ -24,6 +24,11 @@ export interface Objective {
   feeds(indices: readonly number[], graphs: number, rng: Rng): ReadonlyMap<string, RuntimeTensor>;
 }
 
+export interface Emitted {
+  readonly loss: string;
+  readonly dims: readonly number[];
+}
+
 export interface FitOptions {
   readonly size: NetworkSize;
   readonly weights: Weights;
@@ -63,14 +68,44 @@ export async function* fitNetwork(options: FitOptions): AsyncGenerator<FitReport
   const g = graphBuilder();
   const values = emitNetwork(g, options.size, options.weights);
   const { loss, dims: lossDims } = objective.emit(g, values, size.graphs);
-  g.output(loss, DataType.FLOAT, lossDims);
   const dims = new Map([
     ...inputDims(size),
     ...[...objective.feeds([], size.graphs, rng)].map(([name, t]) => [name, t.dims] as const),
   ]);
-  const model = g.model();
-  const trained = [...model.graph.initializers.keys()].filter((name) => options.trained(name));
-  const step = trainingStep(model, standardOps, dims, {
+  function* batches(epoch: number): Iterable<{ readonly count: number; readonly inputs: Feeds }> {
+    const order = rng.fork(`order/${epoch}`).shuffle(all);
+    const graphs = order.map((i) => options.graph(i, epoch));
+    for (let at = 0; at < order.length;) {
+      const count = fitting(graphs.slice(at, at + size.graphs), size);
+      const extra = objective.feeds(order.slice(at, at + count), size.graphs, rng.fork(`batch/${epoch}/${at}`));
+      yield { count, inputs: new Map([...packGraphs(graphs.slice(at, at + count), size), ...extra]) };
+      at += count;
+    }
+  }
+  return yield* fitEpochs({ ...options, builder: g, loss, lossDims, dims, batches });
+}
+
+type Feeds = ReadonlyMap<string, RuntimeTensor>;
+
+export interface EpochOptions extends Omit<FitOptions, 'size' | 'objective' | 'graph' | 'batch' | 'rng'> {
+  /** The model whose value `loss` is to fall on the mean. */
+  readonly builder: GraphBuilder;
+  readonly loss: string;
+  readonly lossDims: readonly number[];
+  readonly dims: ReadonlyMap<string, readonly number[]>;
+  /** The batches of an epoch, with the number of samples in each. */
+  readonly batches: (epoch: number) => Iterable<{ readonly count: number; readonly inputs: Feeds }>;
+}
+
+/** The loop under {@link fitNetwork}, for any model. */
+export async function* fitEpochs(options: EpochOptions): AsyncGenerator<FitReport, Weights, void> {
+  const { builder, loss, lossDims, samples } = options;
+  builder.output(loss, DataType.FLOAT, lossDims);
+  const model = builder.model();
+  const trained = [...model.graph.initializers.keys()].filter(
+    (name) => options.weights.has(name) && options.trained(name),
+  );
+  const step = trainingStep(model, standardOps, options.dims, {
     loss: { kind: 'mean' },
     optimizer: options.optimizer ?? { kind: 'adam', decay: 0 },
     trained,
@@ -83,25 +118,16 @@ export async function* fitNetwork(options: FitOptions): AsyncGenerator<FitReport
     const nothing = new Float32Array(lossDims.reduce((a, b) => a * b, 1));
     let steps = 0;
     for (let epoch = 0; epoch < options.epochs; epoch++) {
-      const order = rng.fork(`order/${epoch}`).shuffle(all);
-      const graphs = order.map((i) => options.graph(i, epoch));
       let sum = 0;
-      let batches = 0;
-      for (let at = 0; at < order.length;) {
+      let seen = 0;
+      for (const { count, inputs } of options.batches(epoch)) {
         options.signal?.throwIfAborted();
-        const count = fitting(graphs.slice(at, at + size.graphs), size);
-        const batch = order.slice(at, at + count);
-        const inputs = new Map([
-          ...packGraphs(graphs.slice(at, at + count), size),
-          ...objective.feeds(batch, size.graphs, rng.fork(`batch/${epoch}/${at}`)),
-        ]);
-        const rate = options.rate * schedule((epoch + at / order.length) / options.epochs);
+        const rate = options.rate * schedule((epoch + seen / samples) / options.epochs);
         const result = await training.run({ inputs, targets: nothing, rate, step: steps++ });
-        sum += result.loss;
-        batches++;
-        at += count;
+        sum += result.loss * count;
+        seen += count;
       }
-      yield { epoch: epoch + 1, steps, loss: sum / batches };
+      yield { epoch: epoch + 1, steps, loss: sum / Math.max(1, seen) };
     }
     const { initializers } = withState(model, step, training.state()).graph;
     // weights that the objective brought with it come back too; constants of the graph do not
@@ -113,46 +139,63 @@ export async function* fitNetwork(options: FitOptions): AsyncGenerator<FitReport
   }
 }
 
-/** Squared errors of several outputs, each graph counting for those whose weight is above 0. */
+/** All that a generator returns in the end, its reports handed on. */
+export async function drain<T>(steps: AsyncGenerator<FitReport, T, void>, report?: (r: FitReport) => void): Promise<T> {
+  for (;;) {
+    const next = await steps.next();
+    if (next.done === true) return next.value;
+    report?.(next.value);
+  }
+}
+
+/** Squared errors of several outputs, each sample counting for those whose weight is above 0. */
 export function regression(
   pick: (values: NetworkValues) => readonly string[],
   target: (sample: number, output: number) => number,
   weight: (sample: number, output: number) => number,
   outputs: number,
 ): Objective {
-  const table = (indices: readonly number[], graphs: number, of: (s: number, k: number) => number): Float32Array => {
-    const data = new Float32Array(graphs * outputs);
-    indices.forEach((s, i) => {
-      for (let k = 0; k < outputs; k++) data[i * outputs + k] = of(s, k);
-    });
-    return data;
-  };
   return {
     emit(g, values, graphs) {
-      const dims = [graphs, outputs];
       const said = pick(values);
       const prediction = said.length === 1 ? said[0]! : g.op('Concat', said, { axis: 1 });
-      const wanted = g.input('wanted', DataType.FLOAT, dims);
-      const counts = g.input('counts', DataType.FLOAT, dims);
-      const difference = g.op('Sub', [prediction, wanted]);
-      return { loss: g.op('Mul', [g.op('Mul', [difference, difference]), counts], {}, { name: 'errors' }), dims };
+      return squaredErrors(g, prediction, [graphs, outputs]);
     },
-    feeds(indices, graphs) {
-      const dims = [graphs, outputs];
-      const wanted = table(indices, graphs, target);
-      const counts = table(indices, graphs, weight);
-      // the mean runs over padding and outputs; a sum over outputs lets each one learn as if it were alone
-      const share = (graphs * outputs) / Math.max(1, indices.length);
-      return new Map([
-        ['wanted', floatData(dims, wanted)],
-        [
-          'counts',
-          floatData(
-            dims,
-            counts.map((v) => v * share),
-          ),
-        ],
-      ]);
-    },
+    feeds: (indices, graphs) => wantedFeeds(indices, [graphs, outputs], target, weight),
   };
+}
+
+/** Inputs `wanted` and `counts` of the prediction's dims, and their weighted squares. */
+export function squaredErrors(g: GraphBuilder, prediction: string, dims: readonly [number, number]): Emitted {
+  const wanted = g.input('wanted', DataType.FLOAT, dims);
+  const counts = g.input('counts', DataType.FLOAT, dims);
+  const difference = g.op('Sub', [prediction, wanted]);
+  const square = g.op('Mul', [difference, difference]);
+  return { loss: g.op('Mul', [square, counts], {}, { name: 'errors' }), dims };
+}
+
+/** Feeds of {@link squaredErrors}, padded to its rows. */
+export function wantedFeeds(
+  indices: readonly number[],
+  dims: readonly [number, number],
+  target: (sample: number, output: number) => number,
+  weight: (sample: number, output: number) => number,
+): Feeds {
+  const [rows, outputs] = dims;
+  const wanted = new Float32Array(rows * outputs);
+  const counts = new Float32Array(rows * outputs);
+  // the mean runs over padding and outputs; a sum over outputs lets each one learn as if it were alone
+  const share = (rows * outputs) / Math.max(1, indices.length);
+  indices.forEach((s, i) => {
+    for (let k = 0; k < outputs; k++) {
+      const w = weight(s, k);
+      if (!(w > 0)) continue;
+      wanted[i * outputs + k] = target(s, k);
+      counts[i * outputs + k] = w * share;
+    }
+  });
+  return new Map([
+    ['wanted', floatData(dims, wanted)],
+    ['counts', floatData(dims, counts)],
+  ]);
 }

@@ -1,0 +1,167 @@
+// AIO-P at work: what the shipped predictor (or another file) says of networks - of spaces it knows, of others, and of new tasks from a
+// few measured samples. The method `aiop` of the evaluation harness, and the seam for the search.
+import { readFileSync } from 'node:fs';
+import type { Model } from '../ir/graph.js';
+import { parseModel } from '../onnx/read.js';
+import type { Rng } from '../rng.js';
+import type { Runtime } from '../runtime/runtime.js';
+import { compress } from './compress.js';
+import { detailed } from './corpus.js';
+import type { Candidate, Fitted, Labelled, Method, Task } from './evaluate.js';
+import { fitFewShot, type View } from './few-shot.js';
+import { graphFeatureNames, graphFeatures } from './graph-features.js';
+import { networkModel, selectAdapters } from './network.js';
+import { openPredictor, readPredictor, type PredictorFile } from './predictor-file.js';
+import type { Prediction } from './predictor.js';
+import { rankScores, standardized } from './rank.js';
+import { runNetwork, runTrunk } from './run-network.js';
+import { SPACES } from './spaces/index.js';
+import { trunkModel } from './trunk.js';
+
+/** What the predictor says of one network; outputs in the standardised labels' unit, by the file's labels. */
+export interface Outlook {
+  readonly macs: number;
+  readonly features: Float32Array;
+  /** Mean of the last layer of the base. */
+  readonly latent: Float32Array;
+  /** NaN for adapters that were not asked for. */
+  readonly adapters: Float32Array;
+  readonly trunk: Float32Array;
+}
+
+export interface Aiop {
+  readonly file: PredictorFile;
+  /** With these adapters (indices of the file's labels); all by default. */
+  look(models: readonly (() => Model)[], adapters?: readonly number[]): Promise<Outlook[]>;
+  /** Both halves of the predictor for one label: adapter and trunk by how well each ranked the rows kept back. */
+  blend(outlook: Outlook, label: number): number;
+}
+
+/** The predictor that comes with Pare. */
+export function shippedPredictor(): PredictorFile {
+  const path = new URL('./weights/aiop.onnx', import.meta.url);
+  return openPredictor(parseModel(readFileSync(path)), 'the shipped predictor');
+}
+
+export function openAiop(file: PredictorFile | string | undefined, runtime: Runtime): Aiop {
+  const opened = file === undefined ? shippedPredictor() : typeof file === 'string' ? readPredictor(file) : file;
+  const { card, weights } = opened;
+  return {
+    file: opened,
+    async look(models, adapters = card.labels.map((_, k) => k)) {
+      const graphs = models.map((model) => detailed(compress(model(), { extras: true })));
+      const features = graphs.map((g) => graphFeatures(g));
+      const network = await runtime.load(networkModel(card.size, selectAdapters(weights, adapters)));
+      const trunk = await runtime.load(trunkModel(weights));
+      try {
+        const latents = await runNetwork(network, graphs, ['latent', ...(adapters.length > 0 ? ['adapters'] : [])]);
+        const outputs = await runTrunk(trunk, features, card.labels.length);
+        return graphs.map((g, i): Outlook => {
+          const all = new Float32Array(card.labels.length).fill(NaN);
+          adapters.forEach((k, j) => (all[k] = latents[i]![1]![j]!));
+          return { macs: g.macs, features: features[i]!, latent: latents[i]![0]!, adapters: all, trunk: outputs[i]! };
+        });
+      } finally {
+        await network.release();
+        await trunk.release();
+      }
+    },
+    blend(outlook, label) {
+      const [adapter, trunk] = card.labels[label]!.heldOut.map((rho) => Math.max(0.01, rho) / Math.max(0.01, 1.02 - rho));
+      const a = outlook.adapters[label]!;
+      return Number.isNaN(a) ? outlook.trunk[label]! : (adapter! * a + trunk! * outlook.trunk[label]!) / (adapter! + trunk!);
+    },
+  };
+}
+
+/** Labels of the file that belong to the task's space. */
+function knownLabels(file: PredictorFile, space: string | undefined): number[] {
+  const plain = (text: string): string => text.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+  const name = SPACES.find((s) => plain(s.name) === plain(space ?? ''))?.name;
+  return file.card.labels.flatMap((l, k) => (l.space === name ? [k] : []));
+}
+
+export interface AiopMethodOptions {
+  readonly file?: PredictorFile | string;
+  readonly runtime: Runtime;
+}
+
+/** `--method aiop`: zero-shot by adapters of the space or the ranking of unknown spaces; a closed-form head with samples. */
+export function aiopMethod(options: AiopMethodOptions): Method {
+  const aiop = openAiop(options.file, options.runtime);
+  const { card, weights } = aiop.file;
+  const pools = new WeakMap<readonly Candidate[], Promise<readonly Outlook[]>>();
+  return {
+    name: 'aiop',
+    fewest: 0,
+    seen: { spaces: Object.keys(card.rows), labels: card.labels.map((l) => l.column) },
+    async fit(train: readonly Labelled[], task: Task, _rng: Rng): Promise<Fitted> {
+      const own = knownLabels(aiop.file, task.space);
+      const found = pools.get(task.candidates) ?? aiop.look(task.candidates.map((c) => c.model), own);
+      pools.set(task.candidates, found);
+      const pool = await found;
+      const rowOf = new Map(task.candidates.map((c, i) => [c, i]));
+      const rows = (candidates: readonly Candidate[]): number[] => candidates.map((c) => rowOf.get(c)!);
+      const heads = own.map((k) => standardized(pool.map((o) => aiop.blend(o, k))));
+      const general =
+        own.length > 0
+          ? standardized(pool.map((_, i) => heads.reduce((sum, h) => sum + h[i]!, 0)))
+          : rankScores(
+              pool.map((o) => o.features),
+              Float32Array.from(await rankWeights()),
+            );
+      if (train.length < 2) {
+        const { mean, deviation } = task.prior;
+        const centre = train[0]?.label ?? mean;
+        return {
+          predict: (candidates) =>
+            Promise.resolve(
+              rows(candidates).map((i): Prediction => ({ mean: centre + deviation * general[i]!, deviation })),
+            ),
+        };
+      }
+      const head = fitFewShot(
+        viewsOf(pool, heads, general, aiop),
+        rows(train.map((t) => t.candidate)),
+        train.map((t) => t.label),
+      );
+      return { predict: (candidates) => Promise.resolve(head.predict(rows(candidates))) };
+    },
+  };
+
+  async function rankWeights(): Promise<Float32Array> {
+    const { readFloats } = await import('../ir/tensor.js');
+    return readFloats(weights.get('rank/w')!);
+  }
+}
+
+/** Standardised over the pool and held within four deviations; constant columns are left out. */
+function columnsOf(pool: readonly ArrayLike<number>[]): Float64Array[] {
+  const width = pool[0]?.length ?? 0;
+  const columns: Float64Array[] = [];
+  for (let c = 0; c < width; c++) {
+    const column = standardized(pool.map((r) => r[c]!));
+    if (column.some((v) => v !== 0)) columns.push(column.map((v) => Math.max(-4, Math.min(4, v))));
+  }
+  return columns;
+}
+
+function rowsOf(columns: readonly Float64Array[], count: number): Float64Array[] {
+  return Array.from({ length: count }, (_, i) => Float64Array.from(columns, (c) => c[i]!));
+}
+
+function viewsOf(pool: readonly Outlook[], heads: readonly Float64Array[], general: Float64Array, aiop: Aiop): View[] {
+  const names = graphFeatureNames();
+  const sizes = ['macs', 'params', 'activations', 'depth', 'nodes', 'spatial'].map((n) => names.indexOf(n));
+  const all = columnsOf(pool.map((o) => o.features));
+  const size = columnsOf(pool.map((o) => sizes.map((c) => o.features[c]!)));
+  const said = heads.length > 0 ? heads : columnsOf(pool.map((o) => aiop.file.card.labels.map((_, k) => aiop.blend(o, k))));
+  const n = pool.length;
+  const views: View[] = [
+    { name: 'adapters', kernel: 'linear', rows: rowsOf(said, n) },
+    { name: 'adapters, bent', kernel: 'rbf', rows: rowsOf(said, n) },
+    { name: 'sizes', kernel: 'linear', rows: rowsOf(size, n) },
+    { name: 'features', kernel: 'rbf', rows: rowsOf(all, n) },
+  ];
+  return [...views, { name: 'general', kernel: 'linear', rows: rowsOf([general], n) }];
+}
