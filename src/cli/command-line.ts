@@ -8,6 +8,7 @@ import { groupsCommand } from './groups.js';
 import { measureCommand } from './measure.js';
 import { newMutationCommand } from './new-mutation.js';
 import { optimizeCommand } from './optimize.js';
+import { predictCommand } from './predict.js';
 import { predictorCommand } from './predictor.js';
 import { proxiesCommand } from './proxies.js';
 import { pruneCommand } from './prune.js';
@@ -40,6 +41,7 @@ function parser(args: readonly string[]) {
       .command(measureCommand)
       .command(newMutationCommand)
       .command(optimizeCommand)
+      .command(predictCommand)
       .command(predictorCommand)
       .command(pruneCommand)
       .command(proxiesCommand)

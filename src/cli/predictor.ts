@@ -7,6 +7,7 @@ import { leakOf, openTask } from '../predictor/evaluate-table.js';
 import { SPACES } from '../predictor/spaces/index.js';
 import { formatTable } from './format.js';
 import { jsonOption, wholeNumber } from './options.js';
+import { pretrainCommand } from './predictor-pretrain.js';
 
 interface Arguments {
   readonly table: string;
@@ -87,8 +88,12 @@ const evaluateCommand: CommandModule<object, Arguments> = {
 
 export const predictorCommand: CommandModule = {
   command: 'predictor',
-  describe: 'Predictors of accuracy: evaluate',
-  builder: (y) => y.command(evaluateCommand).demandCommand(1, 'say what to do: pare predictor evaluate ...'),
+  describe: 'Predictors of accuracy: evaluate, pretrain',
+  builder: (y) =>
+    y
+      .command(evaluateCommand)
+      .command(pretrainCommand)
+      .demandCommand(1, 'say what to do: pare predictor evaluate or pretrain'),
   handler: () => {},
 };
 

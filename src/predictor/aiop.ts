@@ -1,11 +1,11 @@
 // AIO-P at work: what the shipped predictor (or another file) says of networks - of spaces it knows, of others, and of new tasks from a
 // few measured samples. The method `aiop` of the evaluation harness, and the seam for the search.
 import { readFileSync } from 'node:fs';
-import type { Model } from '../ir/graph.js';
+import { readFloats } from '../ir/tensor.js';
 import { parseModel } from '../onnx/read.js';
 import type { Rng } from '../rng.js';
 import type { Runtime } from '../runtime/runtime.js';
-import { compress } from './compress.js';
+import type { ComputationGraph } from './computation-graph.js';
 import { detailed } from './corpus.js';
 import type { Candidate, Fitted, Labelled, Method, Task } from './evaluate.js';
 import { fitFewShot, type View } from './few-shot.js';
@@ -31,8 +31,8 @@ export interface Outlook {
 
 export interface Aiop {
   readonly file: PredictorFile;
-  /** With these adapters (indices of the file's labels); all by default. */
-  look(models: readonly (() => Model)[], adapters?: readonly number[]): Promise<Outlook[]>;
+  /** Graphs compressed with extras; with these adapters (indices of the file's labels); all by default. */
+  look(graphs: readonly ComputationGraph[], adapters?: readonly number[]): Promise<Outlook[]>;
   /** Both halves of the predictor for one label: adapter and trunk by how well each ranked the rows kept back. */
   blend(outlook: Outlook, label: number): number;
 }
@@ -48,9 +48,8 @@ export function openAiop(file: PredictorFile | string | undefined, runtime: Runt
   const { card, weights } = opened;
   return {
     file: opened,
-    async look(models, adapters = card.labels.map((_, k) => k)) {
-      const graphs = models.map((model) => detailed(compress(model(), { extras: true })));
-      const features = graphs.map((g) => graphFeatures(g));
+    async look(graphs, adapters = card.labels.map((_, k) => k)) {
+      const features = graphs.map((g) => graphFeatures(detailed(g)));
       const network = await runtime.load(networkModel(card.size, selectAdapters(weights, adapters)));
       const trunk = await runtime.load(trunkModel(weights));
       try {
@@ -67,9 +66,13 @@ export function openAiop(file: PredictorFile | string | undefined, runtime: Runt
       }
     },
     blend(outlook, label) {
-      const [adapter, trunk] = card.labels[label]!.heldOut.map((rho) => Math.max(0.01, rho) / Math.max(0.01, 1.02 - rho));
+      const [adapter, trunk] = card.labels[label]!.heldOut.map(
+        (rho) => Math.max(0.01, rho) / Math.max(0.01, 1.02 - rho),
+      );
       const a = outlook.adapters[label]!;
-      return Number.isNaN(a) ? outlook.trunk[label]! : (adapter! * a + trunk! * outlook.trunk[label]!) / (adapter! + trunk!);
+      return Number.isNaN(a)
+        ? outlook.trunk[label]!
+        : (adapter! * a + trunk! * outlook.trunk[label]!) / (adapter! + trunk!);
     },
   };
 }
@@ -94,10 +97,15 @@ export function aiopMethod(options: AiopMethodOptions): Method {
   return {
     name: 'aiop',
     fewest: 0,
-    seen: { spaces: Object.keys(card.rows), labels: card.labels.map((l) => l.column) },
+    seen: card.labels.map(({ space, column }) => ({ space, column })),
     async fit(train: readonly Labelled[], task: Task, _rng: Rng): Promise<Fitted> {
       const own = knownLabels(aiop.file, task.space);
-      const found = pools.get(task.candidates) ?? aiop.look(task.candidates.map((c) => c.model), own);
+      const found =
+        pools.get(task.candidates) ??
+        aiop.look(
+          task.candidates.map((c) => c.graph()),
+          own,
+        );
       pools.set(task.candidates, found);
       const pool = await found;
       const rowOf = new Map(task.candidates.map((c, i) => [c, i]));
@@ -108,7 +116,7 @@ export function aiopMethod(options: AiopMethodOptions): Method {
           ? standardized(pool.map((_, i) => heads.reduce((sum, h) => sum + h[i]!, 0)))
           : rankScores(
               pool.map((o) => o.features),
-              Float32Array.from(await rankWeights()),
+              readFloats(weights.get('rank/w')!),
             );
       if (train.length < 2) {
         const { mean, deviation } = task.prior;
@@ -128,11 +136,6 @@ export function aiopMethod(options: AiopMethodOptions): Method {
       return { predict: (candidates) => Promise.resolve(head.predict(rows(candidates))) };
     },
   };
-
-  async function rankWeights(): Promise<Float32Array> {
-    const { readFloats } = await import('../ir/tensor.js');
-    return readFloats(weights.get('rank/w')!);
-  }
 }
 
 /** Standardised over the pool and held within four deviations; constant columns are left out. */
@@ -155,7 +158,8 @@ function viewsOf(pool: readonly Outlook[], heads: readonly Float64Array[], gener
   const sizes = ['macs', 'params', 'activations', 'depth', 'nodes', 'spatial'].map((n) => names.indexOf(n));
   const all = columnsOf(pool.map((o) => o.features));
   const size = columnsOf(pool.map((o) => sizes.map((c) => o.features[c]!)));
-  const said = heads.length > 0 ? heads : columnsOf(pool.map((o) => aiop.file.card.labels.map((_, k) => aiop.blend(o, k))));
+  const said =
+    heads.length > 0 ? heads : columnsOf(pool.map((o) => aiop.file.card.labels.map((_, k) => aiop.blend(o, k))));
   const n = pool.length;
   const views: View[] = [
     { name: 'adapters', kernel: 'linear', rows: rowsOf(said, n) },

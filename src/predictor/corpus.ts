@@ -39,7 +39,9 @@ export interface CorpusOptions {
 }
 
 /** One report a space. */
-export async function* loadCorpus(options: CorpusOptions): AsyncGenerator<{ space: string; rows: number }, Corpus, void> {
+export async function* loadCorpus(
+  options: CorpusOptions,
+): AsyncGenerator<{ space: string; rows: number }, Corpus, void> {
   const { sources } = options;
   if (sources.length === 0) throw new PareError('nothing is left to train on: every space or label was excluded');
   const labels = sources.flatMap(({ space, labels: columns }) => columns.map((column) => ({ space, column })));

@@ -1,4 +1,6 @@
 // The list of methods that `pare predictor evaluate --method NAME` knows: one line each.
+import { ortRuntime } from '../runtime/ort.js';
+import { aiopMethod } from './aiop.js';
 import type { Method } from './evaluate.js';
 import { flopsMethod } from './flops-method.js';
 import { grafMethod } from './graf-method.js';
@@ -11,4 +13,9 @@ export interface MethodOptions {
 export const METHODS: ReadonlyMap<string, (options: MethodOptions) => Promise<Method>> = new Map([
   ['flops', async () => flopsMethod],
   ['graf', async () => grafMethod()],
+  [
+    'aiop',
+    async ({ predictor }: MethodOptions) =>
+      aiopMethod({ runtime: ortRuntime(), ...(predictor === undefined ? {} : { file: predictor }) }),
+  ],
 ]);

@@ -111,9 +111,7 @@ export function fitFewShot(views: readonly View[], train: readonly number[], lab
 function mixturesOf(views: number): Mixture[] {
   let shares: number[][] = [[]];
   for (let v = 0; v < views; v++) shares = shares.flatMap((s) => SHARES.map((share) => [...s, share]));
-  return shares
-    .filter((s) => s.includes(1))
-    .flatMap((s) => NOISES.map((noise) => ({ shares: s, noise })));
+  return shares.filter((s) => s.includes(1)).flatMap((s) => NOISES.map((noise) => ({ shares: s, noise })));
 }
 
 /** Log marginal likelihood with the common amplitude integrated out at its optimum; of the first `judged` samples. */

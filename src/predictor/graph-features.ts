@@ -40,7 +40,8 @@ function features(g: DetailedGraph): Map<string, number> {
   const [height, width] = inputSize(g);
   found.set('resolution', Math.log2(Math.max(1, Math.sqrt(height * width))));
   found.set('activations', log(activations(g)));
-  const spatial = (v: number): number => (kinds[v] === 'conv' || kinds[v] === 'large' || kinds[v] === 'depthwise' ? 1 : 0);
+  const spatial = (v: number): number =>
+    kinds[v] === 'conv' || kinds[v] === 'large' || kinds[v] === 'depthwise' ? 1 : 0;
   found.set('spatial', log(count((v) => spatial(v) === 1)));
   found.set('spatial path', log(extreme(g, Math.max, spatial)));
   found.set('edges', g.size === 0 ? 0 : g.sources.length / g.size);
@@ -80,10 +81,22 @@ function features(g: DetailedGraph): Map<string, number> {
     for (let s = 0; s < 5; s++) found.set(`count/${kind}@${s}`, log(count((v) => own(v) && stages[v] === s)));
   }
   VOCABULARY.forEach((name, op) => found.set(`op/${name}`, log(count((v) => g.ops[v] === op))));
-  found.set('kernel', mean(g, (v) => Math.max(g.kernels[2 * v]!, g.kernels[2 * v + 1]!)));
-  found.set('groups', mean(g, (v) => Math.log2(Math.max(1, g.extras.groups[v]!))));
-  found.set('expansion', mean(g, (v) => Math.log2(ratio(g.resolutions[6 * v + 5]!, g.resolutions[6 * v + 4]!))));
-  found.set('bias', mean(g, (v) => g.bias[v]!));
+  found.set(
+    'kernel',
+    mean(g, (v) => Math.max(g.kernels[2 * v]!, g.kernels[2 * v + 1]!)),
+  );
+  found.set(
+    'groups',
+    mean(g, (v) => Math.log2(Math.max(1, g.extras.groups[v]!))),
+  );
+  found.set(
+    'expansion',
+    mean(g, (v) => Math.log2(ratio(g.resolutions[6 * v + 5]!, g.resolutions[6 * v + 4]!))),
+  );
+  found.set(
+    'bias',
+    mean(g, (v) => g.bias[v]!),
+  );
   return found;
 }
 
@@ -141,7 +154,7 @@ function extreme(g: ComputationGraph, pick: (a: number, b: number) => number, we
       before = Number.isNaN(before) ? s : pick(before, s);
     }
     sums[v] = (Number.isNaN(before) ? 0 : before) + weight(v);
-    if (last[v] === 1) best = Number.isNaN(best) ? sums[v]! : pick(best, sums[v]!);
+    if (last[v] === 1) best = Number.isNaN(best) ? sums[v] : pick(best, sums[v]);
   }
   return Number.isNaN(best) ? 0 : best;
 }

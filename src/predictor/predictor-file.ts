@@ -14,9 +14,10 @@ const labelSchema = z.object({
   space: z.string(),
   column: z.string(),
   /** Transform of the label, see labels.ts. */
-  mode: z.enum(['stand-flops', 'stand', 'none']),
+  mode: z.enum(['stand-flops', 'stand', 'none', 'scores']),
   mean: z.number(),
   deviation: z.number().positive(),
+  knots: z.array(z.number()).readonly().optional(),
   /** Spearman on held-out rows of the corpus: adapter, trunk. */
   heldOut: z.tuple([z.number(), z.number()]),
 });

@@ -7,7 +7,7 @@ import type { Rng } from '../rng.js';
 import type { Runtime, Session } from '../runtime/runtime.js';
 import { spearman } from './correlation.js';
 import { loadCorpus, type Corpus } from './corpus.js';
-import { drain, fitNetwork, regression, type FitReport } from './fit-network.js';
+import { fitNetwork, regression, type FitReport } from './fit-network.js';
 import { pretrainUnlabelled, type Unlabelled } from './pretrain-unlabelled.js';
 import { graphFeatureNames } from './graph-features.js';
 import { fitLabels, transformLabel, type LabelMode, type LabelTransform } from './labels.js';
@@ -37,7 +37,12 @@ export interface PretrainOptions {
   /** Rows of a space at most. */
   readonly perSpace: number;
   /** Passes over the corpus: without labels, of the base, of the adapters, of the trunk. */
-  readonly epochs: { readonly unlabelled: number; readonly base: number; readonly adapters: number; readonly trunk: number };
+  readonly epochs: {
+    readonly unlabelled: number;
+    readonly base: number;
+    readonly adapters: number;
+    readonly trunk: number;
+  };
   readonly unlabelled: Unlabelled;
   readonly mode?: LabelMode;
   readonly size?: NetworkSize;
@@ -52,6 +57,16 @@ export interface PretrainReport {
   readonly loss?: number;
 }
 
+export const UNLABELLED = ['fgp', 'statistics', 'none'] as const satisfies readonly Unlabelled[];
+
+/** What the shipped predictor was made with. */
+export const DEFAULTS = {
+  perSpace: 1500,
+  epochs: { unlabelled: 1, base: 4, adapters: 4, trunk: 40 },
+  unlabelled: 'fgp',
+  mode: 'scores',
+} as const satisfies Pick<PretrainOptions, 'perSpace' | 'epochs' | 'unlabelled' | 'mode'>;
+
 /** Share of each space's rows that is kept back to tell how good each head is. */
 const HELD_OUT = 0.1;
 const BATCH = 32;
@@ -61,7 +76,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
   const size = options.size ?? REFERENCE;
   const corpus = yield* corpusOf(options);
   const split = splitRows(corpus, rng.fork('held-out'));
-  const transforms = corpus.labels.map((_, k) => labelTransform(corpus, split.train, k, options.mode ?? 'stand'));
+  const transforms = corpus.labels.map((_, k) => labelTransform(corpus, split.train, k, options.mode ?? DEFAULTS.mode));
   // standardised labels of the training rows; NaN where there is none
   const target = (row: number, k: number): number => {
     const { labels, graph } = corpus.rows[row]!;
@@ -133,9 +148,12 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
   );
   weights = new Map([...weights, ...trunk, ['rank/w', floatTensor('rank/w', [rank.length, 1], rank)]]);
   const heldOut = await judge(corpus, split.test, weights, size, runtime);
-  const labels = corpus.labels.map(
-    ({ space, column }, k): LearntLabel => ({ space, column, ...transforms[k]!, heldOut: heldOut[k]! }),
-  );
+  const labels = corpus.labels.map(({ space, column }, k): LearntLabel => ({
+    space,
+    column,
+    ...transforms[k]!,
+    heldOut: heldOut[k]!,
+  }));
   const rows: Record<string, number> = {};
   for (const i of split.train) rows[corpus.rows[i]!.space] = (rows[corpus.rows[i]!.space] ?? 0) + 1;
   const card = {
@@ -179,7 +197,10 @@ function splitRows(corpus: Corpus, rng: Rng): { readonly train: readonly number[
     else list.push(i);
   });
   const test = [...bySpace].flatMap(([space, rows]) =>
-    rng.fork(space).shuffle(rows).slice(0, Math.floor(HELD_OUT * rows.length)),
+    rng
+      .fork(space)
+      .shuffle(rows)
+      .slice(0, Math.floor(HELD_OUT * rows.length)),
   );
   const kept = new Set(test);
   return { train: corpus.rows.flatMap((_, i) => (kept.has(i) ? [] : [i])), test };
@@ -245,8 +266,16 @@ async function judge(
     const network = await runtime.load(networkModel(size, selectAdapters(weights, own)));
     const trunk: Session = await runtime.load(trunkModel(weights));
     try {
-      const adapters = await runNetwork(network, rows.map((r) => r.graph), ['adapters']);
-      const outputs = await runTrunk(trunk, rows.map((r) => r.features), corpus.labels.length);
+      const adapters = await runNetwork(
+        network,
+        rows.map((r) => r.graph),
+        ['adapters'],
+      );
+      const outputs = await runTrunk(
+        trunk,
+        rows.map((r) => r.features),
+        corpus.labels.length,
+      );
       own.forEach((k, j) => {
         const truth = rows.map((r) => r.labels[k]!);
         const known = truth.flatMap((v, i) => (Number.isNaN(v) ? [] : [i]));
@@ -257,10 +286,13 @@ async function judge(
           );
           return Number.isNaN(rho) ? 0 : rho;
         };
-        found[k] = [agreement(
+        found[k] = [
+          agreement(
             adapters.map(([a]) => a!),
             j,
-          ), agreement(outputs, k)];
+          ),
+          agreement(outputs, k),
+        ];
       });
     } finally {
       await network.release();

@@ -38,7 +38,9 @@ export async function runTrunk(
   const data = new Float32Array(features.length * columns);
   features.forEach((f, i) => data.set(f, i * columns));
   if (features.length === 0) return [];
-  const results = await session.run(new Map([['graph.features', floatData([features.length, columns], data)]]), ['trunk']);
+  const results = await session.run(new Map([['graph.features', floatData([features.length, columns], data)]]), [
+    'trunk',
+  ]);
   const values = floatsOf(results.get('trunk')!);
   return features.map((_, i) => values.slice(i * width, (i + 1) * width));
 }

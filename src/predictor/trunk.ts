@@ -82,7 +82,10 @@ export async function* fitTrunk(options: TrunkOptions): AsyncGenerator<FitReport
       const features = new Float32Array(batch * width);
       part.forEach((s, i) => features.set(rows[s]!, i * width));
       const wanted = wantedFeeds(part, [batch, outputs], target, (s, k) => (Number.isNaN(target(s, k)) ? 0 : 1));
-      yield { count: part.length, inputs: new Map([['graph.features', floatData([batch, width], features)], ...wanted]) };
+      yield {
+        count: part.length,
+        inputs: new Map([['graph.features', floatData([batch, width], features)], ...wanted]),
+      };
     }
   }
   return yield* fitEpochs({

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ComputationGraph } from '../../src/predictor/computation-graph.js';
-import { fitNetwork, regression } from '../../src/predictor/fit-network.js';
+import { drain, fitNetwork, regression } from '../../src/predictor/fit-network.js';
 import { packGraphs } from '../../src/predictor/graph-batch.js';
 import { fitLabels, restoreLabel, transformLabel, workFactor } from '../../src/predictor/labels.js';
 import {
@@ -94,28 +94,26 @@ describe('the network of AIO-P', () => {
     const graphs = Array.from({ length: 12 }, (_, i) => randomGraph(rng.fork(`${i}`), 10 + i));
     const start = freshWeights(weightDims(REFERENCE, 2), rng.fork('weights'));
     const train = async (weights: Weights, outputs: readonly number[]): Promise<Weights> => {
-      const steps = fitNetwork({
-        size: REFERENCE,
-        weights,
-        trained: (name) => name.startsWith('adapter'),
-        objective: regression(
-          (v) => v.adapters,
-          (s, k) => Math.sin(s + outputs[k]!),
-          () => 1,
-          outputs.length,
-        ),
-        samples: graphs.length,
-        graph: (i) => graphs[i]!,
-        epochs: 4,
-        batch: 6,
-        rate: 1e-3,
-        rng: rng.fork('fit'),
-        runtime,
-      });
-      for (;;) {
-        const next = await steps.next();
-        if (next.done === true) return next.value;
-      }
+      return drain(
+        fitNetwork({
+          size: REFERENCE,
+          weights,
+          trained: (name) => name.startsWith('adapter'),
+          objective: regression(
+            (v) => v.adapters,
+            (s, k) => Math.sin(s + outputs[k]!),
+            () => 1,
+            outputs.length,
+          ),
+          samples: graphs.length,
+          graph: (i) => graphs[i]!,
+          epochs: 4,
+          batch: 6,
+          rate: 1e-3,
+          rng: rng.fork('fit'),
+          runtime,
+        }),
+      );
     };
     const both = await train(start, [0, 1]);
     const first = await train(selectAdapters(start, [0]), [0]);
@@ -188,6 +186,14 @@ describe('labels', () => {
         });
       }
     }
+    // normal scores: monotone, exact at the middle, bounded outside
+    const labels = Array.from({ length: 201 }, (_, i) => i / 10);
+    const t = fitLabels(labels, labels, 'scores');
+    expect(transformLabel(t, 10, 1e9)).toBeCloseTo(0, 6);
+    for (const y of [1, 5, 12.34, 19]) expect(restoreLabel(t, transformLabel(t, y, 1e9), 1e9)).toBeCloseTo(y, 6);
+    expect([transformLabel(t, -50, 1), transformLabel(t, 50, 1)]).toEqual([-2.5, 2.5]);
+    const z = labels.map((y) => transformLabel(t, y, 1));
+    expect(z.every((v, i) => i === 0 || v >= z[i - 1]!)).toBe(true);
     expect(() => fitLabels([], [], 'stand')).toThrow('there is not one training row');
   });
 });

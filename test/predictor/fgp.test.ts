@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { drawFlow, flowSurrogate, operatorVectors, standardizedSurrogates, type FlowGraph } from '../../src/predictor/fgp.js';
+import {
+  drawFlow,
+  flowSurrogate,
+  operatorVectors,
+  standardizedSurrogates,
+  type FlowGraph,
+} from '../../src/predictor/fgp.js';
 import { createRng } from '../../src/rng.js';
 
 const graphOf = (size: number, edges: readonly (readonly [number, number])[]): FlowGraph => ({

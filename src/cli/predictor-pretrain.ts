@@ -1,0 +1,123 @@
+// `pare predictor pretrain --tables DIR --out DIR`: writes the predictor file from tables of measured architectures.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CommandModule } from 'yargs';
+import { writeModel } from '../onnx/write.js';
+import type { LabelMode } from '../predictor/labels.js';
+import { predictorModel, type PredictorFile } from '../predictor/predictor-file.js';
+import { DEFAULTS, pretrain, UNLABELLED, type PretrainReport } from '../predictor/pretrain.js';
+import { SOURCES } from '../predictor/sources.js';
+import { createRng } from '../rng.js';
+import { ortRuntime } from '../runtime/ort.js';
+import { formatTable } from './format.js';
+import { jsonOption, wholeNumber } from './options.js';
+
+interface Arguments {
+  readonly tables: string;
+  readonly out: string;
+  readonly seed: string;
+  readonly 'exclude-space': string[];
+  readonly 'exclude-label': string[];
+  readonly rows: number;
+  readonly effort: number;
+  readonly unlabelled: (typeof UNLABELLED)[number];
+  readonly labels: LabelMode;
+  readonly json: boolean;
+}
+
+export const pretrainCommand: CommandModule<object, Arguments> = {
+  command: 'pretrain',
+  describe: 'Make the predictor file from tables of measured architectures',
+  builder: (y) =>
+    y
+      .option('tables', { type: 'string', demandOption: true, describe: 'folder of the tables' })
+      .option('out', { type: 'string', demandOption: true, describe: 'folder that gets aiop.onnx' })
+      .option('seed', { type: 'string', default: '0', describe: 'equal seeds and options give equal files' })
+      .option('exclude-space', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: 'a space that is not learnt from; again for more',
+      })
+      .option('exclude-label', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: 'a column that is not learnt from; again for more',
+      })
+      .option('rows', {
+        type: 'number',
+        default: DEFAULTS.perSpace,
+        coerce: wholeNumber('rows', 20),
+        describe: 'rows of a space at most',
+      })
+      .option('effort', { type: 'number', default: 1, describe: 'multiplies the passes over the rows' })
+      .option('unlabelled', {
+        choices: UNLABELLED,
+        default: DEFAULTS.unlabelled,
+        describe: 'what the base learns before any label: flow surrogates, free statistics, nothing',
+      })
+      .option('labels', {
+        choices: ['scores', 'stand', 'stand-flops', 'none'] as const,
+        default: DEFAULTS.mode,
+        describe: 'transform of the labels: normal scores, standardised, or by MACs as in AIO-P',
+      })
+      .option('json', jsonOption),
+  handler: async (args) => {
+    const started = performance.now();
+    const runtime = ortRuntime();
+    const passes = (n: number): number => Math.max(1, Math.round(n * args.effort));
+    const { epochs } = DEFAULTS;
+    const reports = pretrain({
+      tables: args.tables,
+      sources: SOURCES,
+      excludeSpaces: args['exclude-space'],
+      excludeLabels: args['exclude-label'],
+      rng: createRng(args.seed).fork('pretrain'),
+      runtime,
+      perSpace: args.rows,
+      epochs: {
+        unlabelled: passes(epochs.unlabelled),
+        base: passes(epochs.base),
+        adapters: passes(epochs.adapters),
+        trunk: passes(epochs.trunk),
+      },
+      unlabelled: args.unlabelled,
+      mode: args.labels,
+    });
+    for (;;) {
+      const next = await reports.next();
+      if (next.done !== true) {
+        // progress beside the result, which may be piped
+        console.error(`${((performance.now() - started) / 1000).toFixed(0)} s  ${lineOf(next.value)}`);
+        continue;
+      }
+      mkdirSync(args.out, { recursive: true });
+      const path = join(args.out, 'aiop.onnx');
+      writeModel(predictorModel(next.value), path);
+      console.log(
+        args.json ? JSON.stringify({ file: path, ...next.value.card }, undefined, 2) : describe(path, next.value),
+      );
+      return;
+    }
+  },
+};
+
+function lineOf({ stage, rows, epoch, loss }: PretrainReport): string {
+  const parts = [stage];
+  if (rows !== undefined) parts.push(`${rows} rows`);
+  if (epoch !== undefined) parts.push(`pass ${epoch}`);
+  if (loss !== undefined) parts.push(`loss ${loss.toPrecision(4)}`);
+  return parts.join(', ');
+}
+
+function describe(path: string, { card }: PredictorFile): string {
+  const rows = card.labels.map((l) => [l.space, l.column, ...l.heldOut.map((v) => v.toFixed(3))]);
+  return [
+    formatTable(['space', 'label', 'adapter', 'trunk'], rows, ['adapter', 'trunk']),
+    'Spearman on rows kept back',
+    `written to ${path}`,
+  ].join('\n');
+}
