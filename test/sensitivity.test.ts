@@ -134,6 +134,24 @@ describe('with labels', () => {
     expect(found.curvature('a')).toBeUndefined();
   });
 
+  it('of a dead unit it is what the loss changes by as the unit comes back', async () => {
+    const group = base.groups.groups.find((g) => g.id.startsWith('b'))!;
+    const dead = new Map([[group.id, [2]]]);
+    const found = await learnSensitivity(base, { runtime, rng: createRng(1), of: 'gates', dataset, dead });
+    for (const unit of [2, 3]) {
+      const slopes = Array.from({ length: size }, (_, n) => {
+        const scale = (u: number, s: number): number => (u === unit ? s : 0) + (u === 2 ? 0 : 1);
+        const at = (s: number): number =>
+          lossOf(
+            changed(model, 'c', (x, i) => x * scale(Math.floor(i / 9) % 5, s)),
+            n,
+          );
+        return (at(1e-3) - at(-1e-3)) / 2e-3;
+      });
+      expect(found.gate(group.id)!.magnitude[unit]).toBeCloseTo(slopes.reduce((a, s) => a + Math.abs(s), 0) / size, 4);
+    }
+  });
+
   it('curvature is the mean square of the gradients of single samples', async () => {
     const found = await learnSensitivity(base, { runtime, rng: createRng(1), of: 'curvature', dataset });
     const options = { table: standardOps, runtime, rng: createRng(2), weights: 'inherited' } as const;
@@ -203,9 +221,12 @@ test.each(gradientCriterionNames)('pare prune --criterion %s', async (criterion)
   const args = ['prune', model, '--flops', '70%', '--criterion', criterion, '-o', out];
   expect(await runCommandLine(args)).toBe(2);
   expect(lines.join()).toContain(`--criterion ${criterion} needs samples`);
-  expect(await runCommandLine([...args, '--data', example('calib.json'), '--images', '12', '--recover', 'none'])).toBe(
-    0,
-  );
+  expect(await runCommandLine([...args, '--data', example('calib.json'), '--regrow', '0.3'])).toBe(2);
+  expect(lines.join()).toContain('--regrow works between steps');
+  const more = criterion === 'taylor' ? ['--steps', '2', '--regrow', '0.3'] : [];
+  expect(
+    await runCommandLine([...args, ...more, '--data', example('calib.json'), '--images', '12', '--recover', 'none']),
+  ).toBe(0);
   vi.restoreAllMocks();
   rmSync(folder, { recursive: true });
   expect(lines.join()).toContain(`"${criterion}" by gradients of 12 samples; the loss: cross-entropy with the labels`);

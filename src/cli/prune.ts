@@ -2,7 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { analyse, type Analysis } from '../analysis/analyse.js';
 import { pruneModel } from '../analysis/cut.js';
-import type { ChannelGroup } from '../analysis/groups.js';
+import type { ChannelGroup, DeadUnits } from '../analysis/groups.js';
 import { openDataset } from '../data/dataset.js';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
@@ -29,6 +29,7 @@ import { withSession } from '../runtime/runtime.js';
 import { macsModel } from '../../search/cost-model.js';
 import { genomeKey, genomeOf } from '../../search/genome.js';
 import { allocate, allowedSteps } from '../../search/progressive.js';
+import { gradualDead } from '../../search/regrowth.js';
 import { formatCount, formatPercent } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims, wholeNumber } from './options.js';
 import { pluginOption, withPlugins } from './plugins.js';
@@ -46,6 +47,8 @@ interface Arguments {
   readonly ignore: string[];
   readonly 'round-to': number;
   readonly 'max-ratio': number;
+  readonly steps: number;
+  readonly regrow: number;
   readonly input: string[];
   readonly plugin: string[];
   readonly json: boolean;
@@ -99,6 +102,18 @@ export const pruneCommand: CommandModule<object, Arguments> = {
         default: 0.95,
         coerce: share,
         describe: 'largest share of a group that may go',
+      })
+      .option('steps', {
+        type: 'number',
+        default: 1,
+        coerce: wholeNumber('steps', 1),
+        describe: 'cut in so many steps of a cubic schedule, judged anew before each (taylor, fisher)',
+      })
+      .option('regrow', {
+        type: 'number',
+        default: 0,
+        coerce: exchanged,
+        describe: 'with --steps: share of units exchanged for dead ones that the loss asks for, after each step',
       })
       .option('input', inputOption)
       .option('plugin', pluginOption)
@@ -159,21 +174,36 @@ async function prune(
     calibration === undefined || !needed
       ? undefined
       : await finish(learnFrom(base, calibration, { ...options, images: Math.min(500, args.images) }));
-  let sensitivity: Sensitivity | undefined;
-  if (gradients !== undefined && calibration !== undefined) {
+  if (args.regrow > 0 && args.steps === 1) throw new PareError('--regrow works between steps: give --steps 5, say');
+  if (args.steps > 1 && gradients !== 'gates')
+    throw new PareError('--steps judges by gradients: give --criterion taylor or fisher');
+  const judge = async (gone: DeadUnits, of: 'gates' | 'curvature'): Promise<Sensitivity> => {
     const rng = createRng(args.seed).fork('sensitivity');
-    const { dataset } = calibration;
-    const images = Math.min(200, args.images);
-    sensitivity = await learnSensitivity(base, { runtime: options.runtime, rng, of: gradients, dataset, images });
-    notes.push(
-      `"${criterion}" by gradients of ${sensitivity.samples} samples; the loss: ${sensitivity.targets === 'labels' ? 'cross-entropy with the labels' : "change of the original's own outputs"}`,
-    );
+    // the cast: without data the criterion was refused
+    const { dataset } = calibration as Calibration;
+    return learnSensitivity(base, {
+      runtime: options.runtime,
+      rng,
+      of,
+      dataset,
+      images: Math.min(200, args.images),
+      dead: gone,
+    });
+  };
+  const first = gradients === undefined ? undefined : await judge(new Map(), gradients);
+  if (first !== undefined) {
+    const loss = first.targets === 'labels' ? 'cross-entropy with the labels' : "change of the original's own outputs";
+    notes.push(`"${criterion}" by gradients of ${first.samples} samples; the loss: ${loss}`);
   }
   const learnt = {
     ...(knowledge === undefined ? {} : { knowledge }),
-    ...(sensitivity === undefined ? {} : { sensitivity }),
+    ...(first === undefined ? {} : { sensitivity: first }),
   };
-  const dead = chooseDead(base, budgetMacs, { name: criterion, importance }, learnt, args);
+  const asked = { name: criterion, importance };
+  const dead =
+    args.steps > 1
+      ? await gradual(base, budgetMacs, asked, args, async (gone) => (gone.size === 0 ? first! : judge(gone, 'gates')))
+      : chooseDead(base, budgetMacs, asked, learnt, args);
   let pruned = pruneModel(base, dead);
   if (calibration !== undefined) {
     const own = { ...options, mode, images: args.images, dead };
@@ -272,6 +302,40 @@ function criterionOf(name: string, plugins: Plugins): Importance {
   throw new PareError(`--criterion ${name}: there is no such criterion; choose ${names.join(', ')}`);
 }
 
+/** Step by step, judged anew each time; see search/regrowth.ts. */
+function gradual(
+  base: Analysis,
+  budget: number,
+  criterion: { readonly importance: Importance },
+  args: Arguments,
+  judge: (dead: DeadUnits) => Promise<Sensitivity>,
+): Promise<DeadUnits> {
+  const ignored = ignorer(args.ignore);
+  const open = base.groups.groups.filter((g) => g.inexact === undefined && !ignored(g) && g.atLeastOne.length === 0);
+  const openOnes = new Set(open);
+  const rng = createRng(args.seed).fork('criterion');
+  return gradualDead({
+    groups: base.groups.groups.map((g) => ({
+      id: g.id,
+      size: g.size,
+      steps: openOnes.has(g) ? allowedSteps(g.size, args['round-to'], args['max-ratio']) : [0],
+    })),
+    macs: macsModel(base),
+    budget,
+    steps: args.steps,
+    regrow: args.regrow,
+    importance: async (dead) => {
+      const sensitivity = await judge(dead);
+      return new Map(
+        open.flatMap((group) => {
+          const found = criterion.importance({ analysis: base, group, rng, sensitivity });
+          return found === undefined ? [] : [[group.id, found] as const];
+        }),
+      );
+    },
+  });
+}
+
 async function openCalibration(model: Model, path: string): Promise<Calibration> {
   return withSession(ortRuntime(), model, {}, async (session) => {
     const dataset = openDataset(path, session.inputs);
@@ -294,6 +358,11 @@ function parseFlops(text: string, macs: number): number {
     throw new PareError(`--flops ${text}: give a share such as 70%, or FLOPs such as 60M`);
   if (unit === '%') return (value / 100) * macs;
   return (value * 1000 ** ' kmgt'.indexOf(unit.toLowerCase() || ' ')) / 2;
+}
+
+function exchanged(value: number): number {
+  if (!(value >= 0 && value < 1)) throw new PareError('--regrow must lie in 0 to below 1');
+  return value;
 }
 
 function share(value: number): number {

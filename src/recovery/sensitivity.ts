@@ -5,6 +5,7 @@
 // aims at its own outputs: the loss is half their squared change, its gradient there is 0, and random signs times the outputs have
 // gradients whose mean square is the diagonal of the Gauss-Newton matrix (Hutchinson 1990), for any kind of output.
 import type { Analysis } from '../analysis/analyse.js';
+import type { DeadUnits } from '../analysis/groups.js';
 import { concreteShape, inferShapes } from '../analysis/shapes.js';
 import type { Dataset } from '../data/dataset.js';
 import { chooseSamples, chunksOf } from '../data/batches.js';
@@ -45,6 +46,8 @@ export interface SensitivityOptions {
   readonly dataset: Dataset;
   /** Samples at most (200). */
   readonly images?: number;
+  /** Units switched off: their gates stand at 0, and say what the loss changes by, to first order, when they come back. */
+  readonly dead?: DeadUnits;
   readonly threads?: number;
   readonly signal?: AbortSignal;
 }
@@ -110,6 +113,8 @@ export async function learnSensitivity(base: Analysis, options: SensitivityOptio
 interface Place {
   readonly group: number;
   readonly unit: number;
+  /** Of the gate. */
+  readonly value: 0 | 1;
 }
 
 interface GradientProgram {
@@ -124,11 +129,11 @@ interface GradientProgram {
 function gradientProgram(
   base: Analysis,
   dims: ReadonlyMap<string, readonly number[]>,
-  { dataset, of }: SensitivityOptions,
+  { dataset, of, dead = new Map() }: SensitivityOptions,
 ): GradientProgram {
   const { model, table } = base;
   const gated =
-    of === 'gates' ? withGates(base) : { graph: model.graph, gates: new Map<string, (Place | undefined)[]>() };
+    of === 'gates' ? withGates(base, dead) : { graph: model.graph, gates: new Map<string, (Place | undefined)[]>() };
   const lifted = { ...model, graph: constantsLifted(gated.graph) };
   const modern: Model = { ...lifted, ...modernized(lifted) };
   const { graph } = modern;
@@ -170,13 +175,17 @@ function gradientProgram(
   };
 }
 
-/** The network with every consumed operand multiplied by ones along its channels; gate -> the unit of each of its positions. */
-function withGates(base: Analysis): { readonly graph: Graph; readonly gates: Map<string, (Place | undefined)[]> } {
+/** The network with every consumed operand multiplied by its channels' gates; gate -> the unit of each of its positions. */
+function withGates(
+  base: Analysis,
+  dead: DeadUnits,
+): { readonly graph: Graph; readonly gates: Map<string, (Place | undefined)[]> } {
   const { model, plan, shapes, groups } = base;
   const placeOf = new Map<number, Place>();
   groups.groups.forEach((g, group) => {
+    const off = new Set(dead.get(g.id));
     g.units.forEach((atoms, unit) => {
-      for (const atom of atoms) placeOf.set(plan.classOf(atom), { group, unit });
+      for (const atom of atoms) placeOf.set(plan.classOf(atom), { group, unit, value: off.has(unit) ? 0 : 1 });
     });
   });
   const taken = allNames(model.graph);
@@ -198,13 +207,13 @@ function withGates(base: Analysis): { readonly graph: Graph; readonly gates: Map
     if (places.every((p) => p === undefined)) continue;
     const own = inputs.get(node) ?? [...original.inputs];
     const [gate, product] = [fresh(`${own[input]!}/gate`), fresh(`${own[input]!}/gated`)];
-    const ones = new Float32Array(places.length).fill(1);
+    const values = Float32Array.from(places, (p) => p?.value ?? 1);
     initializers.set(
       gate,
       floatTensor(
         gate,
         labels.shape.map((_, k) => (k === placed.axis ? places.length : 1)),
-        ones,
+        values,
       ),
     );
     gates.set(gate, places);

@@ -3,7 +3,7 @@
 import { concreteShape, inferShapes, type ModelParts, type Shapes } from '../../analysis/shapes.js';
 import { PareError } from '../../errors.js';
 import { attrInt, intAttribute, type Graph, type Model, type Node, type ValueInfo } from '../../ir/graph.js';
-import { DataType, elementCount, floatTensor, type Tensor } from '../../ir/tensor.js';
+import { DataType, elementCount, floatTensor } from '../../ir/tensor.js';
 import { allNames, freshName } from '../../ir/walk.js';
 import type { OpTable } from '../../ops/op.js';
 import { constantsLifted } from '../../recovery/constants.js';
