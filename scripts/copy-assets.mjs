@@ -3,7 +3,7 @@
 
 import { cpSync, existsSync } from 'node:fs';
 
-const assets = ['src/onnx/onnx.proto', 'src/predictor/weights'];
+const assets = ['src/onnx/onnx.proto', 'src/predictor/weights', 'search/segments/library.json'];
 
 const root = new URL('../', import.meta.url);
 for (const asset of assets) {
