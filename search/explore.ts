@@ -209,10 +209,12 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
     // Also while another one is asked: so it can find its way back.
     const foretold = await trusted.foretell(next);
     await measure(next, foretold);
-    trusted.judge(
-      foretold,
-      measured.slice(-next.length).map((m) => m.score),
-    );
+    const scores = new Map(measured.map((m) => [m.key, m.score]));
+    // Those that failed say nothing of it.
+    next.forEach(({ key }, i) => {
+      const score = scores.get(key);
+      if (score !== undefined) trusted.judge(foretold[i]!, score);
+    });
     yield report('measured');
   }
   if (trusted !== undefined) {

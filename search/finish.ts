@@ -38,8 +38,9 @@ export interface FrontMember {
   readonly macs: number;
   readonly params: number;
   readonly memoryBytes: number;
-  /** What the predictor believes of the score at the search's low fidelity, and what was measured there. */
+  /** Foretold before the refit: of what `foretelling` in front.json says. */
   readonly predicted: { readonly mean: number; readonly deviation: number };
+  /** The score that the search measured, before the refit on data. */
   readonly searched: number;
   readonly measured: Figure;
   readonly test?: Figure;

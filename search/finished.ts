@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { PareError } from '../src/errors.js';
 import { DEFAULT_FITNESS } from '../src/predictor/fitness-methods.js';
 import { parseRecord, placesOf, type MeasuredRecord, type Places } from './archive.js';
+import { parseRefit, REFITS, type RefittedLine } from './calibrate.js';
 import type { EffortPlan } from './workshop.js';
 
 const effort = z.object({
@@ -24,6 +25,8 @@ const configFile = z.object({
   effort: z.object({
     search: effort,
     final: effort,
+    calibration: effort.default({ mode: 'reconstruct', images: 256, positions: 32 }),
+    calibrators: z.number().default(0),
     learnImages: z.number(),
     scoreImages: z.number(),
     heldImages: z.number(),
@@ -43,6 +46,8 @@ export interface FinishedRun {
   readonly config: z.infer<typeof configFile>;
   /** What the run measured, in order; candidates that failed are left out. */
   readonly archive: readonly MeasuredRecord[];
+  /** Networks that were refitted to learn what the refit makes of a score. */
+  readonly refits: readonly RefittedLine[];
   readonly places: Places | undefined;
 }
 
@@ -61,7 +66,12 @@ export function readFinished(folder: string): FinishedRun {
     .slice(0, config.archived ?? undefined)
     .map((line, i) => parsed(`${folder}/archive.jsonl, line ${i + 1}`, () => parseRecord(JSON.parse(line))))
     .filter((record): record is MeasuredRecord => !('failed' in record));
-  return { config, archive, places: placesOf(join(folder, 'run.json')) };
+  const refitted = join(folder, REFITS);
+  const refits = (existsSync(refitted) ? readFileSync(refitted, 'utf8').split('\n') : [])
+    .filter((line) => line !== '')
+    .map((line, i) => parsed(`${refitted}, line ${i + 1}`, () => parseRefit(JSON.parse(line))))
+    .filter((line): line is RefittedLine => !('failed' in line));
+  return { config, archive, refits, places: placesOf(join(folder, 'run.json')) };
 }
 
 /** A file of the run: as given, or where the run found it, or beside or in the run's folder. */

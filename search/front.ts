@@ -7,8 +7,10 @@ import { isOfTheSystem, PareError } from '../src/errors.js';
 import { evaluate, recordOutputs, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import type { OpTable } from '../src/ops/op.js';
 import type { Belief, Predictor } from '../src/predictor/predictor.js';
+import type { Rng } from '../src/rng.js';
 import type { Session } from '../src/runtime/runtime.js';
 import { writeJson } from './archive.js';
+import { calibrate } from './calibrate.js';
 import { violation, type Constraints } from './constraints.js';
 import { dominates } from './dominance.js';
 import type { Measured } from './explore.js';
@@ -16,6 +18,7 @@ import type { Candidate } from './fitness.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
 import type { Genome } from './genome.js';
 import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
+import { createForeteller, effortGain, type Foreteller } from './foretell.js';
 import { chooseMembers } from './members.js';
 import { shortGenome } from './refusals.js';
 import { beliefOf } from './trust.js';
@@ -42,7 +45,10 @@ export interface FrontFile {
     readonly measured: Figure;
     readonly test?: Figure;
   };
+  /** What the search's predictor thinks of itself: of scores as the search measures them. */
   readonly belief?: Belief;
+  /** What `predicted` of the candidates means, and how well it is foretold of the networks that were refitted, each left out. */
+  readonly foretelling: { readonly quantity: string; readonly belief?: Belief };
   /** What the predictor says of each measured candidate when that one is left out; in the order of archive.jsonl. */
   readonly leaveOneOut?: readonly number[];
   readonly candidates: readonly FrontMember[];
@@ -59,6 +65,8 @@ export interface FrontOptions {
   readonly constraints: Constraints;
   readonly variation: Variation;
   readonly plan: EffortPlan;
+  /** Draws the networks that are refitted to learn what the refit makes of a score. */
+  readonly rng: Rng;
   readonly table: OpTable;
   /** The run's folder. */
   readonly out: string;
@@ -119,14 +127,15 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const held = await recordOutputs(session, dataset, { indices: heldIndices, concurrency });
   const originalMeasured = await evaluate(session, dataset, { indices: heldIndices, concurrency, reference: held });
   const test = options.test === undefined || early ? undefined : await openTest(options.test, session, concurrency);
-  await predictor.fit([original, ...measured]);
+  const sign = originalMeasured.higherIsBetter ? -1 : 1;
+  const foreteller = yield* foretellerOf(options, hasty());
+  const gain = effortGain(-sign * originalMeasured.value);
   // What an earlier process left there belongs to no front.
   rmSync(join(out, 'candidates'), { recursive: true, force: true });
   mkdirSync(join(out, 'candidates'), { recursive: true });
   let interrupted = early;
   const refitted: Refitted[] = [];
   const leftOut: { readonly genome: Genome; readonly reason: string }[] = [];
-  const sign = originalMeasured.higherIsBetter ? -1 : 1;
   // Where all that were chosen fail, others take their place.
   const failed = new Set<string>();
   const choose = (): readonly Measured[] => {
@@ -145,6 +154,8 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
       }
       const name = `${String(number++).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
       try {
+        // Foretold before it is refitted.
+        const [said] = await foreteller.foretell([candidate]);
         const finished = await finish(candidate, name, {
           out,
           table,
@@ -155,10 +166,12 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
           ...(test === undefined ? {} : { test }),
           ...(signal === undefined ? {} : { signal }),
         });
-        const [predicted] = await predictor.predict([candidate]);
+        const calibrated = foreteller.quantity === 'refitted' && !interrupted;
+        const predicted = calibrated ? gain.carry(said!) : said!;
+        if (calibrated) gain.learn(said!, -sign * finished.measured.value);
         const member: FrontMember = {
           ...finished,
-          predicted: predicted!,
+          predicted,
           searched: candidate.score,
           violation: violation(constraints, candidate),
           genome: candidate.genome,
@@ -204,6 +217,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     }
   }
   const reached = members.some((m) => m.violation === 0);
+  await predictor.fit([original, ...measured]);
   const belief = beliefOf(predictor, [original, ...measured]);
   // The first sample is the original.
   const leaveOneOut = predictor.leaveOneOut?.()?.slice(1);
@@ -223,12 +237,57 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
       ...(test === undefined ? {} : { test: figureOf(test.original) }),
     },
     ...(belief === undefined ? {} : { belief }),
+    foretelling: {
+      quantity:
+        foreteller.quantity === 'refitted'
+          ? `${originalMeasured.metric} after the refit on data, on held-out calibration samples`
+          : `${originalMeasured.metric} on the samples that scored during the search, before the refit on data`,
+      ...(foreteller.belief === undefined ? {} : { belief: foreteller.belief }),
+    },
     ...(leaveOneOut === undefined ? {} : { leaveOneOut }),
     candidates: members,
     ...(leftOut.length === 0 ? {} : { leftOut }),
   };
   writeJson(join(out, 'front.json'), front);
   return front;
+}
+
+async function* foretellerOf(options: FrontOptions, hasty: boolean): AsyncGenerator<FrontReport, Foreteller, void> {
+  const { workshop, original, measured, predictor, plan, out, rng, signal, interrupt } = options;
+  const calibrating = calibrate({
+    workshop,
+    measured,
+    plan: hasty ? { ...plan, calibrators: 0 } : plan,
+    out,
+    rng,
+    ...(signal === undefined ? {} : { signal }),
+    ...(interrupt === undefined ? {} : { interrupt }),
+  });
+  let step = await calibrating.next();
+  for (; step.done !== true; step = await calibrating.next()) {
+    const { done, of } = step.value;
+    yield {
+      stage: 'finish',
+      measured: done,
+      of,
+      text: 'refitted all over the range, to learn what the refit is worth',
+    };
+  }
+  const foreteller = await createForeteller({
+    predictor,
+    original,
+    measured,
+    calibrated: step.value,
+    rng: rng.fork('level'),
+  });
+  const { belief } = foreteller;
+  if (belief !== undefined) {
+    yield {
+      stage: 'finish',
+      text: `score after the refit foretold, each left out: rank correlation ${belief.spearman.toFixed(2)}, mean error ${belief.meanAbsoluteError.toPrecision(2)}, ${belief.samples} networks`,
+    };
+  }
+  return foreteller;
 }
 
 /** The most accurate within the budget first. */

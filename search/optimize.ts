@@ -95,10 +95,12 @@ export interface OptimizeResult {
   readonly spentMs: number;
 }
 
-const DEFAULT_EFFORT: EffortPlan = {
+export const DEFAULT_EFFORT: EffortPlan = {
   // Few images overfit a sequential refit: the closed form ranks as well and is ten times cheaper.
   search: { mode: 'quick', images: 0, positions: 0 },
   final: { mode: 'reconstruct', images: 1000, positions: 32 },
+  calibration: { mode: 'reconstruct', images: 256, positions: 32 },
+  calibrators: 6,
   learnImages: 500,
   scoreImages: 1000,
   heldImages: 4000,
@@ -264,7 +266,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         const now = performance.now();
         const each = (now - beforeSearch) / Math.max(1, archive.fresh());
         // A full refit runs both networks and collects moments, about three times what learning costs an image.
-        const finals = (plan.members * 3 * learntMs * plan.final.images) / plan.learnImages;
+        const images = plan.members * plan.final.images + plan.calibrators * plan.calibration.images;
+        const finals = (3 * learntMs * images) / plan.learnImages;
         return archive.fresh() > 0 && volatile.spentMs + now - started + 4 * each + finals > options.timeMs;
       },
     });
@@ -291,6 +294,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       constraints,
       variation,
       plan,
+      rng: rng.fork('calibrate'),
       table,
       out,
       rounding,

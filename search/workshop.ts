@@ -24,6 +24,10 @@ import { createReplayer, openGroups, surgeryWith, type Replayer } from './replay
 export interface EffortPlan {
   readonly search: Effort;
   readonly final: Effort;
+  /** With which networks all over the range are refitted, to learn what the final refit makes of a score of the search. */
+  readonly calibration: Effort;
+  /** How many of them; 0 = what is foretold of the front is a score of the search. */
+  readonly calibrators: number;
   /** Samples from which the base network is learnt: what each channel is worth. */
   readonly learnImages: number;
   /** Samples that score candidates during the search. */

@@ -167,11 +167,12 @@ function describe(result: Comparison, folder: string): string {
   ];
   const header = ['candidate', 'MACs', `predicted ${result.metric}`, 'measured', '95 %', 'recipe'];
   const metric = `${result.metric}, ${result.data.name}, n = ${result.data.n}`;
-  const trained = `${result.searchedMetric} on the run's own scoring samples, as it was trained`;
+  const trained = `${result.searchedMetric} on calibration samples, as it was trained`;
   return [
     formatTable(header, rows, ['MACs', `predicted ${result.metric}`, 'measured']),
     '',
     `original: ${value(result.original.value)} [${result.original.ci95.map(value).join(', ')}] (${metric}); brackets: 95 % intervals`,
+    `fresh candidates: ${result.quantity}; drawn by seed ${result.seed}; the predictor learnt from ${result.learntFrom} other networks, ${result.refittedFrom} of them refitted`,
     ...lines(metric, result.fresh),
     ...lines(trained, result.asTrained),
     ...(result.uncalibrated === undefined
@@ -180,7 +181,9 @@ function describe(result: Comparison, folder: string): string {
           `without carrying predictions over to these data the mean absolute error is ${estimate(result.uncalibrated.meanAbsoluteError, value)}${unit}`,
         ]),
     `Note: ${result.calibration.sentence}.`,
-    'Front members are files after the full refit, predictions are of the quick one: expect them above.',
+    ...(result.refittedFrom > 0
+      ? []
+      : ['Front members are files after the refit, predictions are of scores before it: expect them above.']),
     `written: ${join(folder, 'compare.json')}, ${join(folder, 'plots', 'compare.svg')}`,
   ].join('\n');
 }

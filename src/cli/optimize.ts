@@ -33,6 +33,7 @@ interface Arguments {
   readonly recover: 'refit' | 'train';
   readonly 'train-time': string | undefined;
   readonly 'train-steps': number | undefined;
+  readonly calibrators: number | undefined;
   readonly seed: string;
   readonly resume: boolean;
   readonly 'dry-run': boolean;
@@ -83,6 +84,11 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         type: 'number',
         coerce: wholeNumber('members', 1),
         describe: 'how many of the front are refitted, verified and written at most (6)',
+      })
+      .option('calibrators', {
+        type: 'number',
+        coerce: wholeNumber('calibrators', 0),
+        describe: 'how many others are refitted to learn what a score becomes by the refit (6)',
       })
       .option('seed', { type: 'string', default: '0', describe: 'equal seeds and counts give equal results' })
       .option('resume', { type: 'boolean', default: false, describe: 'continue the run in --out' })
@@ -187,7 +193,10 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
       ...(args.test === undefined ? {} : { test: args.test }),
       ...(args['round-to'] === undefined ? {} : { roundTo: args['round-to'] }),
       ...(args.evaluations === undefined ? {} : { evaluations: args.evaluations }),
-      ...(args.members === undefined ? {} : { effort: { members: args.members } }),
+      effort: {
+        ...(args.members === undefined ? {} : { members: args.members }),
+        ...(args.calibrators === undefined ? {} : { calibrators: args.calibrators }),
+      },
       ...(timeMs === undefined ? {} : { timeMs }),
       ...(training === undefined ? {} : { training }),
     });

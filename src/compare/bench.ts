@@ -1,5 +1,6 @@
 // What `compare` works with: the finished run's network, data and knowledge made again, and a bench that measures on the new data.
 import { basename } from 'node:path';
+import { calibrationIndices } from '../../search/calibrate.js';
 import { recovered, resultOf, type Effort } from '../../search/evaluator.js';
 import { locate, type FinishedRun } from '../../search/finished.js';
 import type { Genome } from '../../search/genome.js';
@@ -89,10 +90,11 @@ export async function* workshopOf(
 export interface Bench {
   readonly data: { readonly name: string; readonly fingerprint: string; readonly n: number };
   readonly warning?: string;
-  original(): Promise<Evaluation>;
   file(path: string): Promise<Evaluation>;
-  /** Recovered as the search does; on the data, and as the search scores. */
-  candidate(genome: Genome): Promise<{ readonly onData: Evaluation; readonly searched: number }>;
+  /** Recovered with the bench's effort; on the data, and on the calibration samples that score at this effort. */
+  candidate(genome: Genome): Promise<{ readonly onData: Evaluation; readonly scored: number }>;
+  /** The same, on the data alone. */
+  remade(genome: Genome): Promise<Evaluation>;
 }
 
 export async function openBench(
@@ -114,20 +116,26 @@ export async function openBench(
   const common = { concurrency: runtime.concurrency, ...(signal === undefined ? {} : { signal }) };
   const reference = await recordOutputs(session, dataset, { indices, ...common });
   const onData = (on: Session): Promise<Evaluation> => evaluate(on, dataset, { indices, reference, ...common });
-  const asSearched = (on: Session): Promise<Evaluation> =>
-    evaluate(on, workshop.dataset, { indices: workshop.reference.indices, reference: workshop.reference, ...common });
+  // What is fitted on data is scored apart from the samples that the search chose by.
+  const scoring =
+    effort.mode === 'quick'
+      ? workshop.reference
+      : await recordOutputs(session, workshop.dataset, { indices: calibrationIndices(workshop), ...common });
+  const asScored = (on: Session): Promise<Evaluation> =>
+    evaluate(on, workshop.dataset, { indices: scoring.indices, reference: scoring, ...common });
   return {
     data: { name: basename(options.data), fingerprint, n: indices.length },
     ...(same
       ? { warning: 'these are the calibration data: only samples are used that did not fit weights; give a test set' }
       : {}),
-    original: () => onData(session),
     file: (path) => withSession(runtime, path, { label: path }, onData),
+    remade: async (genome) =>
+      withSession(runtime, await recovered(workshop.context, genome, effort, signal), {}, onData),
     candidate: async (genome) => {
       const model = await recovered(workshop.context, genome, effort, signal);
       return withSession(runtime, model, {}, async (on) => ({
         onData: await onData(on),
-        searched: resultOf('', await asSearched(on)).score,
+        scored: resultOf('', await asScored(on)).score,
       }));
     },
   };

@@ -1,21 +1,25 @@
 // `compare`: refits a finished run's predictor, lets it foretell candidates that it never saw, then really measures them and says
 // how far off it was; the front's files are measured too. Deterministic by the run's settings, the data and a seed.
 import { join } from 'node:path';
-import { limited } from '../../search/evaluator.js';
+import type { Refit } from '../../search/calibrate.js';
+import { limited, type Effort } from '../../search/evaluator.js';
 import { withMeasurement, type Measured } from '../../search/explore.js';
 import { readFinished, type FinishedRun } from '../../search/finished.js';
 import type { Candidate } from '../../search/fitness.js';
+import { createForeteller } from '../../search/foretell.js';
 import { drawFresh } from '../../search/fresh.js';
 import type { Genome } from '../../search/genome.js';
+import { shortGenome } from '../../search/refusals.js';
 import type { Workshop } from '../../search/workshop.js';
 import type { MetricName } from '../data/manifest.js';
-import { PareError } from '../errors.js';
-import { higherIsBetter } from '../measure/evaluate.js';
+import { isOfTheSystem, PareError } from '../errors.js';
+import { higherIsBetter, type Evaluation } from '../measure/evaluate.js';
 import type { Estimate } from '../measure/statistics.js';
 import { sha256OfFile } from '../onnx/read.js';
 import { createEnsemble } from '../predictor/ensemble.js';
 import { fitnessMethod, openPredictor, type FitnessMethod } from '../predictor/fitness-methods.js';
 import type { Prediction, Predictor } from '../predictor/predictor.js';
+import { FEWEST_REFITS } from '../predictor/refit-level.js';
 import { createRng } from '../rng.js';
 import { agreementOf, linearMap, mapped, type Agreement, type LinearMap, type PredictedPair } from './agreement.js';
 import { openBench, workshopOf, type Bench, type BenchOptions } from './bench.js';
@@ -31,7 +35,12 @@ export interface CompareOptions extends BenchOptions {
   /** The fitness methods that there are; the built-in ones otherwise. */
   readonly methods?: readonly FitnessMethod[];
   /** The front as front.json has it. */
-  readonly front: readonly { readonly file: string; readonly macs: number; readonly genome: Genome }[];
+  readonly front: readonly {
+    readonly file: string;
+    readonly genome: Genome;
+    readonly predicted: Prediction;
+    readonly measured: { readonly value: number };
+  }[];
 }
 
 export interface ComparedCandidate {
@@ -41,10 +50,10 @@ export interface ComparedCandidate {
   readonly macs: number;
   /** Of the original's MACs. */
   readonly share: number;
-  /** Of what the predictor learnt from: the score (higher is better) on the run's scoring samples, recovered as the search does. */
+  /** The score (higher is better) on calibration samples after the refit that `quantity` names; of files, after their own. */
   readonly predicted: Prediction;
   /** That quantity, measured. */
-  readonly searched?: number;
+  readonly scored?: number;
   /** The prediction carried over to the data by `calibration`. */
   readonly expected: Prediction;
   /** On the data. */
@@ -60,7 +69,11 @@ export interface Comparison {
   readonly searchedMetric: MetricName;
   readonly seed: string;
   readonly range: readonly [number, number];
+  /** Networks that the predictor learnt from: measured by the search, and refitted on data. */
   readonly learntFrom: number;
+  readonly refittedFrom: number;
+  /** What is foretold and measured of fresh candidates, in words. */
+  readonly quantity: string;
   readonly original: Estimate;
   /** The headline: fresh candidates, predictions carried over to the data, against measurements on the data. */
   readonly fresh: Agreement;
@@ -95,20 +108,39 @@ export async function* compare(options: CompareOptions): AsyncGenerator<CompareR
 
 async function* compareIn(
   workshop: Workshop,
-  { config, archive }: FinishedRun,
+  run: FinishedRun,
   options: CompareOptions,
 ): AsyncGenerator<CompareReport, Comparison, void> {
+  const { config, archive } = run;
   const { original, fitness, replayer, assess } = workshop;
   const { front, runtime } = options;
   const seed = options.seed ?? config.seed;
   const rng = createRng(seed).fork('compare');
-  const bench = await openBench(workshop, config.data, config.effort.search, seed, options);
+  const measured = archive.map((r) => withMeasurement(assess(r.genome), r.score));
+  const refits = run.refits.map((r): Refit => ({
+    candidate: withMeasurement(assess(r.genome), r.score),
+    refitted: r.refitted,
+  }));
+  const refitted = refits.length + 1 >= FEWEST_REFITS;
+  const effort = refitted ? config.effort.calibration : config.effort.search;
+  const bench = await openBench(workshop, config.data, effort, seed, options);
   if (bench.warning !== undefined) yield { stage: 'prepare', warning: bench.warning };
+  if (!refitted) {
+    const warning =
+      'the run refitted too few networks to learn what the refit is worth (--calibrators): scores before it are compared';
+    yield { stage: 'prepare', warning };
+  }
 
   // The predictor as the run left it.
-  const predictor = await predictorOf(config, options);
-  const known = archive.map((r) => withMeasurement(assess(r.genome), r.score));
-  await predictor.fit([original, ...known]);
+  const whole = await bench.candidate([]);
+  const foreteller = await createForeteller({
+    predictor: await predictorOf(config, options),
+    original,
+    measured,
+    calibrated: { refits: refitted ? refits : [], original: whole.scored },
+    rng: createRng(config.seed).fork('calibrate').fork('level'),
+  });
+  const known = [...measured, ...refits.map((r) => r.candidate)];
 
   const members = front.map((c) => assess(c.genome));
   const range = options.range ?? [Math.min(1, ...members.map((c) => c.macs / original.macs)), 1];
@@ -133,21 +165,35 @@ async function* compareIn(
     yield { stage: 'prepare', warning: `only ${fresh.length} different fresh candidates were found, not ${wanted}` };
   }
   // Foretold before anything of theirs is measured.
-  const predictions = await predictor.predict(fresh);
+  const predictions = await foreteller.foretell(fresh);
   yield {
     stage: 'prepare',
     text: `predictor fitted to ${known.length + 1} networks; ${fresh.length} fresh ones drawn`,
   };
 
-  const whole = await bench.original();
-  const sign = higherIsBetter(whole.metric) ? 1 : -1;
-  const anchors = spread(known, ANCHORS);
-  const anchored: number[] = [sign * whole.value];
-  for (const m of anchors) {
-    anchored.push(sign * (await bench.candidate(m.genome)).onData.value);
-    yield { stage: 'anchors', measured: anchored.length - 1, of: anchors.length };
+  const metric = whole.onData.metric;
+  const sign = higherIsBetter(metric) ? 1 : -1;
+  const searchedMetric = workshop.evaluation.metric;
+  const searchedSign = higherIsBetter(searchedMetric) ? 1 : -1;
+  // The run's own networks on both: what the run knew of them, and what they reach on the data.
+  const anchors = refitted ? refits.map((r) => r.candidate) : spread(measured, ANCHORS);
+  const seenOnBoth: Anchor[] = [{ scored: whole.scored, onData: sign * whole.onData.value }];
+  for (const [i, m] of anchors.entries()) {
+    const onData = await bench.remade(m.genome);
+    seenOnBoth.push({ scored: refitted ? refits[i]!.refitted : m.score, onData: sign * onData.value });
+    yield { stage: 'anchors', measured: i + 1, of: anchors.length };
   }
-  const map = linearMap([original.score, ...anchors.map((m) => m.score)], anchored);
+  const files: Evaluation[] = [];
+  for (const [i, member] of front.entries()) {
+    const onData = await bench.file(join(options.folder, member.file));
+    files.push(onData);
+    if (refitted) seenOnBoth.push({ scored: searchedSign * member.measured.value, onData: sign * onData.value });
+    yield { stage: 'front', measured: i + 1, of: front.length };
+  }
+  const map = linearMap(
+    seenOnBoth.map((a) => a.scored),
+    seenOnBoth.map((a) => a.onData),
+  );
   const row = (candidate: Candidate, predicted: Prediction, measured: Estimate): Omit<ComparedCandidate, 'kind'> => {
     const { mean, deviation } = mapped(map, predicted);
     const { value, ci95 } = measured;
@@ -161,37 +207,46 @@ async function* compareIn(
     };
   };
 
-  const rows: (ComparedCandidate & { readonly searched: number })[] = [];
+  const rows: (ComparedCandidate & { readonly scored: number })[] = [];
   for (let at = 0; at < fresh.length; at += STEP) {
     const part = fresh.slice(at, at + STEP);
-    const results = await limited(part, Math.min(STEP, runtime.concurrency), (c) => bench.candidate(c.genome));
-    part.forEach((c, i) => {
-      const { onData, searched } = results[i]!;
-      rows.push({ kind: 'fresh', ...row(c, predictions[at + i]!, onData), searched });
+    const results = await limited(part, Math.min(STEP, runtime.concurrency), async (c) => {
+      try {
+        return await bench.candidate(c.genome);
+      } catch (error) {
+        if (options.signal?.aborted === true || isOfTheSystem(error)) throw error;
+        return error instanceof Error ? error.message : String(error);
+      }
     });
-    yield { stage: 'fresh', measured: rows.length, of: fresh.length };
+    for (const [i, c] of part.entries()) {
+      const result = results[i]!;
+      if (typeof result === 'string') {
+        yield { stage: 'fresh', warning: `${shortGenome(c.genome)} is left out: ${result}` };
+      } else rows.push({ kind: 'fresh', ...row(c, predictions[at + i]!, result.onData), scored: result.scored });
+    }
+    yield { stage: 'fresh', measured: Math.min(at + STEP, fresh.length), of: fresh.length };
   }
-  const frontRows: ComparedCandidate[] = [];
-  for (const [i, member] of front.entries()) {
-    const [predicted] = await predictor.predict([members[i]!]);
-    const measured = await bench.file(join(options.folder, member.file));
-    frontRows.push({ kind: 'front', file: member.file, ...row(members[i]!, predicted!, measured) });
-    yield { stage: 'front', measured: i + 1, of: front.length };
-  }
+  if (rows.length === 0) throw new PareError('none of the fresh candidates could be measured; see the warnings');
+  const frontRows = front.map(({ file, predicted }, i): ComparedCandidate => ({
+    kind: 'front',
+    file,
+    ...row(members[i]!, predicted, files[i]!),
+  }));
 
-  const searchedMetric = workshop.evaluation.metric;
-  const comparable = searchedMetric === whole.metric && sign === 1;
+  const comparable = searchedMetric === metric && sign === 1;
   const onData = rows.map((r) => r.measured.value);
   const raw = rows.map((r) => r.predicted);
   return {
     model: config.model.file,
     data: bench.data,
-    metric: whole.metric,
+    metric,
     searchedMetric,
     seed,
     range,
     learntFrom: known.length + 1,
-    original: { value: whole.value, ci95: whole.ci95 },
+    refittedFrom: refitted ? refits.length + 1 : 0,
+    quantity: `${metric} after ${effortText(effort)}`,
+    original: { value: whole.onData.value, ci95: whole.onData.ci95 },
     fresh: agreementOf(
       pairs(
         rows.map((r) => r.expected),
@@ -202,12 +257,12 @@ async function* compareIn(
     asTrained: agreementOf(
       pairs(
         raw,
-        rows.map((r) => r.searched),
+        rows.map((r) => r.scored),
       ),
       rng.fork('trained'),
     ),
     ...(comparable ? { uncalibrated: agreementOf(pairs(raw, onData), rng.fork('raw')) } : {}),
-    calibration: { ...map, sentence: explain(map) },
+    calibration: { ...map, sentence: explain(map, refitted) },
     candidates: [...rows, ...frontRows],
   };
 }
@@ -231,6 +286,11 @@ async function predictorOf(
   return (await openPredictor(method, { rng, ...(file === undefined ? {} : { file }) })) ?? createEnsemble(rng);
 }
 
+interface Anchor {
+  readonly scored: number;
+  readonly onData: number;
+}
+
 /** Of the archive, so many are measured on the data, to carry predictions over to it. */
 const ANCHORS = 12;
 /** Candidates between two reports. */
@@ -247,11 +307,19 @@ function pairs(predictions: readonly Prediction[], measured: readonly number[]):
   return predictions.map(({ mean, deviation }, i) => ({ predicted: mean, deviation, measured: measured[i]! }));
 }
 
-function explain({ slope, intercept, anchors }: LinearMap): string {
+function explain({ slope, intercept, anchors }: LinearMap, refitted: boolean): string {
+  const which = refitted ? 'those it had refitted, and its files' : `${anchors - 1} of its archive`;
   return (
-    `predictions are of scores on calibration samples; a line through ${anchors} networks that the run had measured (the original and ${anchors - 1} of its archive, measured again on these data; no fresh one among them) carries them over: ` +
+    `predictions are of scores on calibration samples; a line through ${anchors} networks that the run had measured (the original, ${which}, measured again on these data; no fresh one among them) carries them over: ` +
     `${intercept.toFixed(4)} + ${slope.toFixed(4)} x score`
   );
+}
+
+/** What was done to the weights before a measurement. */
+function effortText({ mode, images }: Effort): string {
+  if (mode === 'reconstruct') return `a least-squares refit on ${images} images`;
+  if (mode === 'bn') return `the closed-form refit, statistics measured on ${images} images`;
+  return mode === 'quick' ? 'the closed-form refit' : 'no refit';
 }
 
 function percent(share: number): string {

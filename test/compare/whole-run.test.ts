@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Comparison } from '../../src/compare/compare.js';
+import { readFinished } from '../../search/finished.js';
 import { readModel } from '../../src/onnx/read.js';
 import { writeModel } from '../../src/onnx/write.js';
 import { readRun } from '../../src/report/run.js';
@@ -47,6 +48,7 @@ const optimizeTo = (out: string): string[] => [
   join(folder, 'net.onnx'),
   '--flops=50%',
   '--evaluations=10',
+  '--calibrators=4',
   '--seed=3',
   `--data=${join(folder, 'calib.json')}`,
   `--test=${join(folder, 'test.json')}`,
@@ -126,7 +128,16 @@ test('equal commands give equal folders; a killed run is continued to the same b
     expect(c.share).toBeLessThanOrEqual(0.9);
   }
   expect(Math.max(...fresh.map((c) => c.share)) - Math.min(...fresh.map((c) => c.share))).toBeGreaterThan(0.35);
-  // The predictor was refitted exactly as the run left it, and the exported files are what is measured.
+  // Networks that only taught what the refit is worth are neither fresh nor members.
+  const refits = readFinished(join(folder, 'a')).refits;
+  expect(refits).toHaveLength(4);
+  for (const { genome } of refits) {
+    expect(result.candidates.map((c) => JSON.stringify(c.genome))).not.toContain(JSON.stringify(genome));
+    expect(measured.has(JSON.stringify(genome))).toBe(false);
+  }
+  expect(result.refittedFrom).toBe(5);
+  expect(result.quantity).toBe('top1 after a least-squares refit on 256 images');
+  // What was foretold of the files before they were refitted stays as it was written, and the files are what is measured.
   const members = result.candidates.filter((c) => c.kind === 'front');
   expect(members.map((c) => c.predicted)).toEqual(front.candidates.map((c) => c.predicted));
   expect(members.map((c) => c.measured.value)).toEqual(front.candidates.map((c) => c.test!.value));

@@ -24,10 +24,7 @@ test('a predictor whose ranking of the last measured ones is no better than chan
   const measure = async (count: number): Promise<void> => {
     const batch = Array.from({ length: count }, (_, i) => sample(i, i / 10));
     const foretold = await trusted.foretell(batch);
-    trusted.judge(
-      foretold,
-      batch.map((s) => s.score),
-    );
+    batch.forEach((s, i) => trusted.judge(foretold[i]!, s.score));
   };
   // Nothing is concluded from a few.
   await measure(4);
@@ -57,9 +54,31 @@ test('without a fallback the predictor is asked whatever it says', async () => {
     undefined,
   );
   const batch = Array.from({ length: 10 }, (_, i) => sample(i, i));
-  trusted.judge(
-    await trusted.foretell(batch),
-    batch.map((s) => s.score),
-  );
+  const foretold = await trusted.foretell(batch);
+  batch.forEach((s, i) => trusted.judge(foretold[i]!, s.score));
   expect(await trusted.learn(batch)).toMatchObject({ predictor: 'main', fellBack: false, foretoldSpearman: -1 });
+});
+
+test('where it can leave samples out, what it has learnt since counts, not what it foretold', async () => {
+  let foretelling = -1;
+  let leftOut = 1;
+  const samples = Array.from({ length: 12 }, (_, i) => sample(i, i / 10));
+  const main: Predictor = {
+    ...saying('main', () => foretelling),
+    leaveOneOut: () => samples.map((s) => leftOut * s.score),
+  };
+  const trusted = trust(
+    main,
+    saying('fallback', () => 1),
+  );
+  const foretold = await trusted.foretell(samples);
+  samples.forEach((s, i) => trusted.judge(foretold[i]!, s.score));
+  expect(await trusted.learn(samples)).toMatchObject({
+    predictor: 'main',
+    fellBack: false,
+    foretoldSpearman: -1,
+    belief: { samples: 12, spearman: 1, meanAbsoluteError: 0 },
+  });
+  [foretelling, leftOut] = [1, -1];
+  expect(await trusted.learn(samples)).toMatchObject({ predictor: 'fallback', fellBack: true });
 });
