@@ -15,7 +15,7 @@ export async function run(args: string[]): Promise<void> {
   const task = cifarTask(finished ? 'resnet56' : what);
   let folder = what;
   if (!finished) {
-    const result = optimize(task, ['--flops', '50%', '--seed', '1']);
+    const result = optimize(task, ['--flops', '50%', '--seed', '1', '--members', '3']);
     printFront(what, result);
     folder = result.out;
   }

@@ -34,6 +34,7 @@ const settings = (out: string, changes: Partial<OptimizeOptions> = {}): Optimize
   effort: {
     search: { mode: 'quick', images: 0, positions: 0 },
     final: { mode: 'reconstruct', images: 48, positions: 16 },
+    calibrators: 0,
     learnImages: 60,
     scoreImages: 200,
     heldImages: 500,

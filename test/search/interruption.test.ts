@@ -41,6 +41,7 @@ const argumentsFor = (out: string, ...more: string[]): string[] => [
   join(folder, 'net.onnx'),
   '--flops=50%',
   '--evaluations=8',
+  '--calibrators=0',
   '--members=4',
   '--seed=3',
   `--data=${join(folder, 'calib.json')}`,

@@ -38,6 +38,7 @@ const settings = (out: string, changes: Partial<OptimizeOptions> = {}): Optimize
   effort: {
     search: { mode: 'quick', images: 0, positions: 0 },
     final: { mode: 'reconstruct', images: 24, positions: 16 },
+    calibrators: 0,
     learnImages: 40,
     scoreImages: 60,
     heldImages: 80,
