@@ -26,12 +26,23 @@ const lossOf = (c: Candidate): number => c.signals.get('loss')!;
 const cheapOf = (c: Candidate): number => 0.95 * Math.exp(-2.5 * lossOf(c));
 const refittedOf = (c: Candidate): number => 0.94 - 0.25 * lossOf(c);
 
-const base: Candidate = { ...candidate(0), macs: 1, signals: new Map([['loss', 0], ['macs', 1], ['noise', 0]]) };
+const base: Candidate = {
+  ...candidate(0),
+  macs: 1,
+  signals: new Map([
+    ['loss', 0],
+    ['macs', 1],
+    ['noise', 0],
+  ]),
+};
 const original = withMeasurement(base, 0.95);
 const family = (from: number, count: number): Measured[] =>
   Array.from({ length: count }, (_, i) => candidate(from + i)).map((c) => withMeasurement(c, cheapOf(c)));
 
-const foretold = async (predictor: Predictor, refits: number): Promise<{ error: number; rank: number; quantity: string }> => {
+const foretold = async (
+  predictor: Predictor,
+  refits: number,
+): Promise<{ error: number; rank: number; quantity: string }> => {
   const foreteller = await createForeteller({
     predictor,
     original,

@@ -111,7 +111,13 @@ describe('a run with a mutation whose networks onnxruntime refuses', () => {
       runtime,
       table: standardOps,
       version: '0.0.0',
-      effort: { final: { mode: 'quick', images: 0, positions: 0 }, calibrators: 0, learnImages: 32, scoreImages: 40, members: 2 },
+      effort: {
+        final: { mode: 'quick', images: 0, positions: 0 },
+        calibrators: 0,
+        learnImages: 32,
+        scoreImages: 40,
+        members: 2,
+      },
     };
     const warnings: string[] = [];
     const steps = optimize(options);
