@@ -11,6 +11,7 @@ import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
 import type { Plugins } from '../plugin/load.js';
 import { threadRuntime } from '../runtime/threads.js';
+import { writePage } from '../report/page.js';
 import { writeReport } from '../report/run.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
@@ -205,11 +206,9 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
     // the folder is ours now
     plugins.saveCasesIn(out);
     for (; step.done !== true; step = await steps.next()) show(step.value);
-    await writeReport(step.value.out, {
-      table: plugins.table,
-      original: args.model,
-      volatile: volatileLines(step.value),
-    });
+    const report = { table: plugins.table, original: args.model, volatile: volatileLines(step.value) };
+    await writeReport(step.value.out, report);
+    writePage(step.value.out, report);
     const { interrupted } = step.value.front;
     const picked =
       args.pick === undefined || interrupted === true ? undefined : pick(args.pick, step.value.out, step.value.front);
@@ -298,6 +297,7 @@ function volatileLines({ spentMs, fileLatencies, front }: OptimizeResult): strin
   };
   return [
     `Took ${clock(spentMs)} on ${hostname()} (${availableParallelism()} cores, ${cpus()[0]?.model.trim() ?? 'unknown processor'}, Node ${process.version}).`,
+    `Command: \`pare ${process.argv.slice(2).join(' ')}\``,
     '',
     '| file | median latency, onnxruntime, 1 thread, one batch as the network takes it | times faster |',
     '|---|---|---|',

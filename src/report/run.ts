@@ -157,7 +157,7 @@ function signed(v: number, percent: boolean): string {
   return v >= 0 ? `+${text}` : text;
 }
 
-function costOf(path: string, table: OpTable): Cost {
+export function costOf(path: string, table: OpTable): Cost {
   const model = readModel(path);
   return countCost(model, table, inferShapes(model, table, { dynamic: 1 }));
 }
@@ -296,7 +296,8 @@ function failureLines(failed: RunFiles['failed']): string[] {
   return ['', `${failed.length} candidates could not be measured or handed over:`, '', ...rows];
 }
 
-function writeBeside(path: string, text: string): string {
+/** Written beside and renamed. */
+export function writeBeside(path: string, text: string): string {
   const beside = `${path}.part`;
   writeFileSync(beside, text);
   renameSync(beside, path);

@@ -1,0 +1,85 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { standardOps } from '../../src/ops/index.js';
+import { bars, chart, escapeText } from '../../src/report/page-charts.js';
+import { writePage } from '../../src/report/page.js';
+import { readRun } from '../../src/report/run.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'pare-page-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const options = { table: standardOps, original: 'examples/shapes/shapes-resnet.onnx', volatile: ['Took 1 s'] };
+
+function pageOf(change: (front: string) => string = (s) => s): string {
+  const out = join(folder, 'run');
+  cpSync('results/example', out, { recursive: true });
+  writeFileSync(join(out, 'front.json'), change(readFileSync(join(out, 'front.json'), 'utf8')));
+  return readFileSync(writePage(out, options), 'utf8');
+}
+
+describe('report.html', () => {
+  test('loads nothing, and says everything of each front member where its mark is', () => {
+    const text = pageOf();
+    expect(text).not.toMatch(/(?:src|href)\s*=\s*"(?:https?:)?\/\//);
+    expect(text).toContain("default-src 'none'");
+    const { front, searched } = readRun('results/example');
+    for (const { file } of front.candidates) {
+      // twice in the chart (held out and test), once in the table
+      expect(text.split(`href="${file}"`)).toHaveLength(4);
+    }
+    const marks = text.match(/class="mark" [^>]*aria-label="[^"]+" data-text="[^"]+"/g) ?? [];
+    expect(marks.length).toBeGreaterThan(searched.length + 2 * front.candidates.length);
+    expect(text).toContain('graph output &quot;logits&quot;');
+  });
+
+  test('is the same for the same run but for the volatile block', () => {
+    const [once, again] = [pageOf(), pageOf()];
+    expect(again).toBe(once);
+    const at = once.indexOf('<!-- volatile: begin -->');
+    expect(at).toBeGreaterThan(0);
+    expect(once.slice(0, at)).not.toContain('Took 1 s');
+  });
+
+  test('takes names from hostile models as text', () => {
+    const text = pageOf((s) => s.replace('shapes-resnet.onnx', '</title><script>alert(1)</script>'));
+    expect(text).not.toContain('<script>alert');
+    expect(text).toContain('&lt;script&gt;alert(1)');
+  });
+
+  test('says that a budget was not reached, and that a run was interrupted', () => {
+    const text = pageOf((s) =>
+      s.replace('"reached": true', '"reached": false, "note": "too little", "interrupted": true'),
+    );
+    expect(text).toContain('The budget was not reached: too little.');
+    expect(text).toContain('The run was interrupted');
+  });
+});
+
+describe('charts', () => {
+  test('marks lie inside the frame, whatever their values', () => {
+    for (const scale of [1e-9, 1, 1e9]) {
+      const marks = [-3, 0, 5].map((v) => ({ x: v * scale, y: -v * scale, kind: 'front', text: ['m'] }));
+      const svg = chart(marks, { title: 't', xTitle: 'x', yTitle: 'y', steps: 'front' });
+      const places = [...svg.matchAll(/cx="([^"]+)" cy="([^"]+)"/g)].map(([, x, y]) => [Number(x), Number(y)]);
+      expect(places).toHaveLength(3);
+      for (const [x, y] of places) {
+        expect(x).toBeGreaterThanOrEqual(64);
+        expect(x).toBeLessThanOrEqual(624);
+        expect(y).toBeGreaterThanOrEqual(12);
+        expect(y).toBeLessThanOrEqual(332);
+      }
+    }
+  });
+
+  test('one mark, or none, is a chart too', () => {
+    const options = { title: 't', xTitle: 'x', yTitle: 'y' };
+    expect(chart([], options)).not.toContain('NaN');
+    expect(chart([{ x: 2, y: 2, kind: 'front', text: ['m'] }], options)).not.toContain('NaN');
+    expect(bars([], 'none')).not.toContain('NaN');
+  });
+
+  test('text is escaped', () => {
+    expect(escapeText(`<a href="x">&'`)).toBe('&lt;a href=&quot;x&quot;&gt;&amp;&#39;');
+  });
+});
