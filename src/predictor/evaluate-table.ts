@@ -51,10 +51,20 @@ export function openTask(source: TableSource): LabelledTask {
     source.space === undefined ? fromFolder(source.graphs!, source.table, table) : fromSpace(source.space, label);
   const proxies = PROXIES.filter((p) => p !== label && table.columns.includes(p));
   const recipe = RECIPE.filter((c) => table.columns.includes(c));
-  const macs = new Map<string, number>();
+  const sizes = new Map<string, Size>();
   const candidates = rows.map((row, i) => {
     const { key, group, model, cell } = open(row, i);
     const graphs = new Map<boolean, ComputationGraph>();
+    const sizeOf = (): Size => {
+      // a cell's cost is the sum of its operators' on all edges alike: one graph tells it for all orders of them
+      const kind = cell === undefined ? key : cell.ops.toSorted((a, b) => a - b).join();
+      let size = sizes.get(kind);
+      if (size === undefined) {
+        const { macs, extras } = candidate.graph();
+        sizes.set(kind, (size = { macs, params: extras?.params.reduce((sum, p) => sum + p, 0) ?? 0 }));
+      }
+      return size;
+    };
     const candidate: Candidate = {
       key,
       group,
@@ -64,13 +74,8 @@ export function openTask(source: TableSource): LabelledTask {
         if (graph === undefined) graphs.set(extended, (graph = compress(model(), { extras: true, extended })));
         return graph;
       },
-      macs: () => {
-        // a cell's cost is the sum of its operators' on all edges alike: one graph tells it for all orders of them
-        const kind = cell === undefined ? key : cell.ops.toSorted((a, b) => a - b).join();
-        const known = macs.get(kind) ?? candidate.graph().macs;
-        macs.set(kind, known);
-        return known;
-      },
+      macs: () => sizeOf().macs,
+      params: () => sizeOf().params,
       recipe: new Map(recipe.map((c) => [c, row.get(c)!.trim()])),
       proxies: new Map(proxies.flatMap((p) => (numberIn(row, p) === undefined ? [] : [[p, numberIn(row, p)!]]))),
       ...(cell === undefined ? {} : { cell }),
@@ -81,6 +86,11 @@ export function openTask(source: TableSource): LabelledTask {
     task: { space: source.space, label, prior: declaredPrior(label), candidates },
     labels: rows.map((row) => numberIn(row, label)!),
   };
+}
+
+interface Size {
+  readonly macs: number;
+  readonly params: number;
 }
 
 type Opened = Pick<Candidate, 'key' | 'group' | 'model' | 'cell'>;

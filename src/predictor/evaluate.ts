@@ -20,6 +20,8 @@ export interface Candidate {
   readonly graph: (extended?: boolean) => ComputationGraph;
   /** Multiply-accumulates of one sample, operators without effect included. */
   readonly macs: () => number;
+  /** Elements of all weights. */
+  readonly params: () => number;
   /** Training recipe, where the table has such columns: `pretrain`, `distilled`, `selfsup`, `adv`. */
   readonly recipe: ReadonlyMap<string, string>;
   /** Zero-cost proxies, where the table has such columns. */
@@ -78,6 +80,8 @@ export interface Figures {
   readonly mae: Spread;
   /** Precision@1 %: share of the truly best hundredth among those predicted best. */
   readonly precision1: Spread;
+  /** Share of the test labels within the 90 % intervals, where the method says such. */
+  readonly coverage90?: Spread;
   readonly samples: number;
   readonly seeds: number;
   /** Test rows (mean over the seeds). */
@@ -97,7 +101,7 @@ export async function evaluate(
       `the method "${method.name}" needs at least ${method.fewest} training samples, not ${samples}: give more with --samples`,
     );
   }
-  const runs: { spearman: number; kendall: number; mae: number; precision1: number; n: number }[] = [];
+  const runs: (Score & { readonly coverage90: number | undefined; readonly n: number })[] = [];
   // without training rows nothing is drawn: all seeds would be the same run
   for (let seed = 0; seed < (samples === 0 ? 1 : seeds); seed++) {
     const rng = createRng(`evaluate/${seed}`);
@@ -107,20 +111,18 @@ export async function evaluate(
       task,
       rng.fork('fit'),
     );
-    const said = (await fitted.predict(test.map((i) => task.candidates[i]!))).map((p) => p.mean);
-    runs.push({
-      ...score(
-        said,
-        Float64Array.from(test, (i) => labels[i]!),
-      ),
-      n: test.length,
-    });
+    const said = await fitted.predict(test.map((i) => task.candidates[i]!));
+    const truth = test.map((i) => labels[i]!);
+    const means = said.map((p) => p.mean);
+    runs.push({ ...score(means, truth), coverage90: coverage(said, truth), n: test.length });
   }
+  const covered = runs.flatMap((r) => r.coverage90 ?? []);
   return {
     spearman: spread(runs.map((r) => r.spearman)),
     kendall: spread(runs.map((r) => r.kendall)),
     mae: spread(runs.map((r) => r.mae)),
     precision1: spread(runs.map((r) => r.precision1)),
+    ...(covered.length === runs.length ? { coverage90: spread(covered) } : {}),
     samples,
     seeds,
     n: Math.round(spread(runs.map((r) => r.n)).mean),
@@ -147,11 +149,15 @@ export function split(
   return { train, test };
 }
 
+export interface Score {
+  readonly spearman: number;
+  readonly kendall: number;
+  readonly mae: number;
+  readonly precision1: number;
+}
+
 /** A constant prediction ranks nothing: its correlations are 0. */
-export function score(
-  said: ArrayLike<number>,
-  truth: ArrayLike<number>,
-): { readonly spearman: number; readonly kendall: number; readonly mae: number; readonly precision1: number } {
+export function score(said: ArrayLike<number>, truth: ArrayLike<number>): Score {
   let error = 0;
   for (let i = 0; i < truth.length; i++) error += Math.abs(said[i]! - truth[i]!) / truth.length;
   const rank = spearman(said, truth);
@@ -162,6 +168,17 @@ export function score(
     mae: error,
     precision1: precision(said, truth, 0.01),
   };
+}
+
+/** Share of the truth within the intervals; undefined for a method that gives none. */
+function coverage(said: readonly Prediction[], truth: readonly number[]): number | undefined {
+  let within = 0;
+  for (let i = 0; i < said.length; i++) {
+    const { interval } = said[i]!;
+    if (interval === undefined) return undefined;
+    if (interval[0] <= truth[i]! && truth[i]! <= interval[1]) within++;
+  }
+  return within / said.length;
 }
 
 /** |top k said and top k true| / k with k = ratio * n, at least 1 (methods.md §2.3). */

@@ -170,7 +170,7 @@ function stagesOf(cg: ComputationGraph, nodes: Int32Array): Int8Array {
   return Int8Array.from(nodes, (v) => Math.max(0, Math.min(STAGES - 1, Math.round(Math.log2(most / pixels(v)) / 2))));
 }
 
-function scalars(cg: ComputationGraph, { graph, nodes, macs, params }: Operators): number[] {
+function scalars(cg: ComputationGraph, { graph, nodes, params }: Operators): number[] {
   const weighted = [...nodes].filter((v) => v < cg.weighted);
   const width = (v: number): number => cg.resolutions[6 * v + 5]!;
   const widths = weighted.map(width);

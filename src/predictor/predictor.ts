@@ -17,6 +17,8 @@ export interface Prediction {
   readonly mean: number;
   /** Standard deviation of the belief, in the metric's unit. */
   readonly deviation: number;
+  /** Where the predictor has calibrated ones: nine tenths of what comes true lies within. */
+  readonly interval?: readonly [number, number];
 }
 
 export interface Predictor {

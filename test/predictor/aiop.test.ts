@@ -88,6 +88,7 @@ describe('pretraining', () => {
         model: () => architecture.build(),
         graph: () => graph,
         macs: () => graph.macs,
+        params: () => 0,
         recipe: new Map(),
         proxies: new Map(),
       };

@@ -60,6 +60,7 @@ const candidates: Candidate[] = Array.from({ length: 200 }, (_, i) => ({
   model: unseen,
   graph: unseen,
   macs: unseen,
+  params: unseen,
   recipe: new Map(),
   proxies: new Map([['truth', Math.sin(i) + i / 100]]),
 }));
