@@ -70,7 +70,7 @@ export function costModelOf(
 
 /** MACs of the network of an analysis, by its groups in their order. */
 export function macsModel(analysis: Analysis): CostModel {
-  const shareOf = shareReader(analysis);
+  const shareOf = lineReader(analysis);
   const { nodes } = analysis.model.graph;
   const operators = operatorGraph(analysis.model.graph);
   const kinds = new Map(operators.nodes.map((n, i) => [n, OPERATOR_CLASSES[operators.classes[i]!]]));
@@ -98,7 +98,7 @@ export function macsModel(analysis: Analysis): CostModel {
 
 /** Parameters, likewise: constants shrink along the axes they are cut on. */
 export function paramsModel(analysis: Analysis): CostModel {
-  const shareOf = shareReader(analysis);
+  const shareOf = lineReader(analysis);
   const cuts = new Map<string, Map<number, Int32Array>>();
   for (const { tensor, axis, line } of analysis.plan.cuts) {
     const known = cuts.get(tensor);
@@ -113,7 +113,8 @@ export function paramsModel(analysis: Analysis): CostModel {
   return costModelOf([...terms, ...constantTerm(analysis.cost.params, terms)], analysis.groups.groups.length);
 }
 
-function shareReader(analysis: Analysis): (line: Int32Array) => Share {
+/** Which share of the channels of a line is left, by the units its groups lost. */
+export function lineReader(analysis: Analysis): (line: Int32Array) => Share {
   const { groups } = analysis.groups;
   const groupOf = new Map<number, number>();
   groups.forEach((group, g) => {

@@ -9,10 +9,11 @@ import { createVariation, type Targets } from './variation.js';
 const MARGIN = 0.97;
 
 export function targetsOf(constraints: Constraints, original: Candidate, timing?: Timing): Targets {
-  const { latencyMs, macs, params } = constraints;
+  const { latencyMs, macs, params, memoryBytes } = constraints;
   const limits = {
     ...(macs === undefined ? {} : { macs }),
     ...(params === undefined ? {} : { params }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
     ...(latencyMs === undefined || timing === undefined
       ? {}
       : { latency: { law: () => timing.law(), budgetMs: MARGIN * latencyMs } }),

@@ -5,6 +5,7 @@ import type { CostModel } from './cost-model.js';
 import type { Fitness, Landscape } from './fitness.js';
 import { partsOf, PRUNE_CHANNELS, type Genome } from './genome.js';
 import type { LatencyLaw } from './latency-law.js';
+import { memoryModels } from './memory-model.js';
 import type { Mutation } from './mutations/mutation.js';
 import { allocate, cubicSchedule, type Limit } from './progressive.js';
 import type { Replayer } from './replay.js';
@@ -19,6 +20,8 @@ export interface Targets {
   /** Further limits that always hold, absolute. */
   readonly macs?: number;
   readonly params?: number;
+  /** Peak of activations, bytes. */
+  readonly memoryBytes?: number;
   /** Where time is limited: what it is held to be made of (which may change as more is timed), and its limit. */
   readonly latency?: { readonly law: () => LatencyLaw; readonly budgetMs: number };
   /** Factors are left alone: they were found to save no time. */
@@ -66,12 +69,22 @@ export function createVariation(fitness: Fitness, replayer: Replayer, targets: T
   };
   const whole = costOf(fitness.base).value(fitness.base.groups.map(() => 0));
 
+  const memories = new WeakMap<Landscape, readonly CostModel[]>();
+  const memoryOf = (landscape: Landscape): readonly CostModel[] => {
+    const known = memories.get(landscape) ?? memoryModels(landscape, targets.memoryBytes ?? Infinity);
+    memories.set(landscape, known);
+    return known;
+  };
+
   const limits = (landscape: Landscape, share: number): Limit[] => {
     const list: Limit[] = [{ cost: costOf(landscape), budget: share * whole }];
     if (targets.macs !== undefined && targets.kind !== 'macs')
       list.push({ cost: landscape.macs, budget: targets.macs });
     if (targets.params !== undefined && targets.kind !== 'params') {
       list.push({ cost: landscape.params, budget: targets.params });
+    }
+    if (targets.memoryBytes !== undefined) {
+      for (const cost of memoryOf(landscape)) list.push({ cost, budget: targets.memoryBytes });
     }
     if (targets.latency !== undefined && targets.kind !== 'latency') {
       list.push({ cost: targets.latency.law().costModel(landscape), budget: targets.latency.budgetMs });
