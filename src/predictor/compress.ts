@@ -10,7 +10,7 @@ import { dimsOf } from './channel-axis.js';
 import type { ComputationGraph } from './computation-graph.js';
 import { draftGraph } from './draft.js';
 import { layOut } from './draft-layout.js';
-import { inlineFunctions } from './inline.js';
+import { inlined } from './inline.js';
 
 export interface CompressOptions {
   /** What is known of this very model already: saves finding it again. */
@@ -27,7 +27,7 @@ export interface CompressOptions {
 /** The computation graph of any legal model. Deterministic: equal models give equal bytes (`graphBytes`). */
 export function compress(original: Model, options: CompressOptions = {}): ComputationGraph {
   const table = options.table ?? standardOps;
-  const model = inlineFunctions(original);
+  const model = inlined(original);
   const known = model === original ? options.known : undefined;
   const shapes = known?.shapes ?? shapesOf(model, table, options.binding);
   const cost = known?.cost ?? countCost(model, table, shapes);

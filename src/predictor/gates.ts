@@ -40,9 +40,11 @@ function gate(
   }
   if (!reached) return undefined;
   if (kinds.has('Softplus')) return { name: 'other', value: root }; // Mish: as the operator of that name
+  if (kinds.has('Sigmoid') || kinds.has('HardSigmoid')) return { name: 'Swish', value: root };
+  // x tanh(x) and x clip(x) are no gates: those begin above zero, by a sum
+  if (!kinds.has('Add')) return undefined;
   if (kinds.has('Erf') || kinds.has('Tanh')) return { name: 'GeLU', value: root };
-  if (kinds.has('Sigmoid') || kinds.has('HardSigmoid') || kinds.has('Clip')) return { name: 'Swish', value: root };
-  return undefined;
+  return kinds.has('Clip') ? { name: 'Swish', value: root } : undefined;
 }
 
 /** Back over products and quotients with a constant. */

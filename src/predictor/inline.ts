@@ -1,23 +1,39 @@
-// A model without functions of its own: each call is replaced by the function's nodes, under new names.
-import type { Attribute, FunctionDef, Graph, Model, Node } from '../ir/graph.js';
-import { allNames, hasSubgraphs, mapGraphs } from '../ir/walk.js';
+// A model without functions and branches: each call is replaced by the function's nodes and each If by the nodes of its larger
+// branch, under new names. Loops stay: their bodies run at other shapes each time.
+import type { Attribute, Graph, Model, Node } from '../ir/graph.js';
+import type { Tensor } from '../ir/tensor.js';
+import { allNames, hasSubgraphs, mapGraphs, subgraphs } from '../ir/walk.js';
 
-/** The same model when it has no functions. Calls inside subgraphs stay. */
-export function inlineFunctions(model: Model): Model {
-  if (model.functions.length === 0) return model;
+/** The same model when it has neither. Calls and branches inside loops stay. */
+export function inlined(model: Model): Model {
+  if (model.functions.length === 0 && !model.graph.nodes.some((n) => n.opType === 'If' && n.domain === ''))
+    return model;
   const functions = new Map(model.functions.map((f) => [keyOf(f.domain, f.name, f.overload), f]));
   const taken = allNames(model.graph);
-  let calls = 0;
   const nodes: Node[] = [];
+  const initializers = new Map<string, Tensor>(model.graph.initializers);
+  let calls = 0;
+  const fresh = (stem: string): string => {
+    let made = stem;
+    while (taken.has(made)) made += '_';
+    taken.add(made);
+    return made;
+  };
+  const copy = (from: string, to: string): void => {
+    nodes.push({ name: to, opType: 'Identity', domain: '', inputs: [from], outputs: [to], attributes: new Map() });
+  };
   const expand = (node: Node, calling: ReadonlySet<string>): void => {
+    if (node.opType === 'If' && node.domain === '') {
+      branch(node, calling);
+      return;
+    }
     const key = keyOf(node.domain, node.opType, node.overload ?? '');
     const def = functions.get(key);
     if (def === undefined || calling.has(key)) {
       nodes.push(node);
       return;
     }
-    const names = new Map<string, string>();
-    def.inputs.forEach((name, i) => names.set(name, node.inputs[i] ?? ''));
+    const names = new Map(def.inputs.map((name, i) => [name, node.inputs[i] ?? '']));
     def.outputs.forEach((name, i) => {
       const outer = node.outputs[i] ?? '';
       if (outer !== '') names.set(name, outer);
@@ -27,21 +43,46 @@ export function inlineFunctions(model: Model): Model {
       if (name === '') return '';
       const known = names.get(name);
       if (known !== undefined) return known;
-      let made = `${name}_call_${call}`;
-      while (taken.has(made)) made += '_';
-      taken.add(made);
+      const made = fresh(`${name}_call_${call}`);
       names.set(name, made);
       return made;
     };
+    const bind = (a: Attribute): Attribute | undefined =>
+      a.kind === 'ref' ? (node.attributes.get(a.value) ?? def.attributeDefaults.get(a.value)) : a;
     const inside = new Set(calling).add(key);
-    for (const inner of def.nodes) expand(renamed(inner, rename, node, def), inside);
+    for (const inner of def.nodes) expand(renamed(inner, rename, bind), inside);
     // an output that is an input: nothing makes it, so a copy does
     def.outputs.forEach((name, i) => {
       const outer = node.outputs[i] ?? '';
       const source = def.inputs.indexOf(name);
-      if (outer === '' || source < 0) return;
-      const inputs = [node.inputs[source] ?? ''];
-      nodes.push({ name: outer, opType: 'Identity', domain: '', inputs, outputs: [outer], attributes: new Map() });
+      if (outer !== '' && source >= 0) copy(node.inputs[source] ?? '', outer);
+    });
+  };
+  const branch = (node: Node, calling: ReadonlySet<string>): void => {
+    const [first, second] = subgraphs(node);
+    if (first === undefined) {
+      nodes.push(node);
+      return;
+    }
+    const body = second !== undefined && sizeOf(second) > sizeOf(first) ? second : first;
+    const call = ++calls;
+    const names = new Map<string, string>();
+    const define = (name: string): void => {
+      if (name !== '') names.set(name, fresh(`${name}_if_${call}`));
+    };
+    for (const name of body.initializers.keys()) define(name);
+    for (const inner of body.nodes) for (const o of inner.outputs) define(o);
+    // names that the branch does not define are those around it
+    const rename = (name: string): string => names.get(name) ?? name;
+    for (const [name, t] of body.initializers) initializers.set(rename(name), { ...t, name: rename(name) });
+    for (const inner of body.nodes)
+      expand(
+        renamed(inner, rename, (a) => a),
+        calling,
+      );
+    body.outputs.forEach((o, i) => {
+      const outer = node.outputs[i] ?? '';
+      if (outer !== '') copy(rename(o.name), outer);
     });
   };
   for (const node of model.graph.nodes) expand(node, new Set());
@@ -49,17 +90,26 @@ export function inlineFunctions(model: Model): Model {
   for (const f of model.functions) {
     for (const [domain, version] of f.opsets) if (!opsets.has(domain)) opsets.set(domain, version);
   }
-  return { ...model, opsets, functions: [], graph: { ...model.graph, nodes } };
+  return { ...model, opsets, functions: [], graph: { ...model.graph, nodes, initializers } };
 }
 
 function keyOf(domain: string, name: string, overload: string): string {
   return `${domain}:${name}:${overload}`;
 }
 
-function renamed(node: Node, rename: (name: string) => string, call: Node, def: FunctionDef): Node {
+/** Nodes, those of inner graphs included. */
+function sizeOf(graph: Graph): number {
+  return graph.nodes.reduce((n, node) => n + 1 + subgraphs(node).reduce((m, g) => m + sizeOf(g), 0), 0);
+}
+
+function renamed(
+  node: Node,
+  rename: (name: string) => string,
+  bind: (attribute: Attribute) => Attribute | undefined,
+): Node {
   const attributes = new Map<string, Attribute>();
   for (const [name, a] of node.attributes) {
-    const bound = a.kind === 'ref' ? (call.attributes.get(a.value) ?? def.attributeDefaults.get(a.value)) : a;
+    const bound = bind(a);
     if (bound !== undefined)
       attributes.set(
         name,
@@ -67,7 +117,7 @@ function renamed(node: Node, rename: (name: string) => string, call: Node, def: 
       );
   }
   return {
-    name: node.name === '' ? '' : rename(node.name),
+    name: node.name,
     opType: node.opType,
     domain: node.domain,
     inputs: node.inputs.map(rename),

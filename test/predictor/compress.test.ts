@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { float, graphBuilder, type GraphBuilder } from '../../src/ir/builder.js';
 import type { Model } from '../../src/ir/graph.js';
 import { DataType } from '../../src/ir/tensor.js';
+import { parseModelText } from '../../src/ir/text.js';
 import { readModel } from '../../src/onnx/read.js';
 import { compress } from '../../src/predictor/compress.js';
 import { graphBytes, nodeOf, type ComputationGraph } from '../../src/predictor/computation-graph.js';
@@ -171,6 +172,34 @@ describe('the rules', () => {
     const g = graphBuilder();
     g.output(g.op('Relu', [g.floats([1, 2])]));
     expect(lines(compress(g.model()))).toEqual(['Input 1>1 1>1 1>1 <- ']);
+  });
+
+  test('functions and branches are looked into', () => {
+    const text = `<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+      main (float[1, 3, 8, 8] x, bool c, float[4, 3, 3, 3] w) => (float[1, 4, 6, 6] y) {
+        a = local.twice (x)
+        b = If (c) <
+          then_branch = small () => (float[1, 4, 6, 6] o) { a = Conv (x, w)  o = Sigmoid (a) },
+          else_branch = large () => (float[1, 4, 6, 6] o) { n = Relu (a)  m = Conv (n, w)  o = Tanh (m) }
+        >
+        y = If (c) <
+          then_branch = deep () => (float[1, 4, 6, 6] o) { n = Sigmoid (b)  o = Relu (n) },
+          else_branch = flat () => (float[1, 4, 6, 6] o) { o = Identity (b) }
+        >
+      }
+      <domain: "local", opset_import: ["" : 17]>
+      twice (p) => (q) { n = Tanh (p)  q = Mul (n, p) }`;
+    expect(lines(compress(parseModelText(text))).map((line) => line.replace(/ \d.*(?=<-)/, ' '))).toEqual([
+      'Input <- ',
+      'Input <- ',
+      'Tanh <- 0',
+      'Mul <- 0,2',
+      'ReLU <- 3',
+      'Conv <- 1,4',
+      'Tanh <- 5',
+      'Sigmoid <- 6',
+      'ReLU <- 7',
+    ]);
   });
 
   test('extras: groups, strides, MACs, parameters, position', () => {
