@@ -68,7 +68,7 @@ async function search(
   const constraints = constraintsOf({ flops: '50%' }, original);
   const variation = createVariation(fitness, replayer, reachable(fitness, replayer, targetsOf(constraints, original)));
   const method = fitnessMethod(name);
-  const predictor = await openPredictor(method, { rng: rng.fork('predictor') });
+  const predictor = await openPredictor(method, { rng: rng.fork('predictor'), base: () => replayer.base.model });
   const steps = explore({
     base: original,
     seeds: variation.seeds(20, rng.fork('seeds')),

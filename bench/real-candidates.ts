@@ -16,6 +16,7 @@ import { createVariation } from '../search/variation.js';
 import type { Workshop } from '../search/workshop.js';
 import { agreementOf, type Agreement } from '../src/compare/agreement.js';
 import { openDataset } from '../src/data/dataset.js';
+import type { Model } from '../src/ir/graph.js';
 import { evaluate, recordOutputs } from '../src/measure/evaluate.js';
 import type { Estimate } from '../src/measure/statistics.js';
 import { fitnessMethods } from '../src/predictor/fitness-methods.js';
@@ -102,7 +103,7 @@ async function judge(
         `${(100 * Math.min(...scores)).toFixed(2)} to ${(100 * Math.max(...scores)).toFixed(2)} % (original ${(100 * whole).toFixed(2)}); fitted to ${train.length} others; seed "${SEED}"; [95 %]`,
     );
     console.log('| predictor | MAE, points | Spearman | Kendall | in its 90 % interval |\n|---|---|---|---|---|');
-    const ways = await foretold(original, whole, train, unseen, cheap, rng);
+    const ways = await foretold(original, whole, train, unseen, cheap, () => workshop.replayer.base.model, rng);
     for (const [way, predictions] of ways) {
       const pairs = predictions.map(({ mean, deviation }, i) => ({ predicted: mean, deviation, measured: scores[i]! }));
       console.log(row(way, agreementOf(pairs, rng.fork('interval'))));
@@ -174,6 +175,7 @@ async function foretold(
   train: readonly Variant[],
   unseen: readonly Variant[],
   cheap: readonly Measured[],
+  base: () => Model,
   rng: Rng,
 ): Promise<readonly (readonly [string, readonly Prediction[]])[]> {
   const samples = [withMeasurement(original, whole), ...train.map((v) => withMeasurement(v.candidate, v.refitted))];
@@ -182,10 +184,10 @@ async function foretold(
   const calibrated = { refits: train, original: whole };
   for (const method of fitnessMethods) {
     if (!('create' in method)) continue;
-    const straight = await method.create({ rng: rng.fork(method.name) });
+    const straight = await method.create({ rng: rng.fork(method.name), base });
     await straight.fit(samples);
     found.push([method.name, await straight.predict(candidates)]);
-    const predictor = await method.create({ rng: rng.fork(method.name) });
+    const predictor = await method.create({ rng: rng.fork(method.name), base });
     const levels = await createForeteller({ predictor, original, measured: cheap, calibrated, rng: rng.fork('level') });
     found.push([`${method.name}, two levels`, await levels.foretell(candidates)]);
   }

@@ -128,6 +128,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   const method = options.fitness ?? fitnessMethod(DEFAULT_FITNESS);
   const predictor = await openPredictor(method, {
     rng: rng.fork('predictor'),
+    base: () => workshop.replayer.base.model,
     ...(options.predictor === undefined ? {} : { file: options.predictor }),
   });
   const sourceSha256 = await sha256OfFile(options.model);

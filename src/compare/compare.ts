@@ -13,6 +13,7 @@ import { shortGenome } from '../../search/refusals.js';
 import type { Workshop } from '../../search/workshop.js';
 import type { MetricName } from '../data/manifest.js';
 import { isOfTheSystem, PareError } from '../errors.js';
+import type { Model } from '../ir/graph.js';
 import { higherIsBetter, type Evaluation } from '../measure/evaluate.js';
 import type { Estimate } from '../measure/statistics.js';
 import { sha256OfFile } from '../onnx/read.js';
@@ -134,7 +135,7 @@ async function* compareIn(
   // The predictor as the run left it.
   const whole = await bench.candidate([]);
   const foreteller = await createForeteller({
-    predictor: await predictorOf(config, options),
+    predictor: await predictorOf(config, options, () => replayer.base.model),
     original,
     measured,
     calibrated: { refits: refitted ? refits : [], original: whole.scored },
@@ -271,6 +272,7 @@ async function* compareIn(
 async function predictorOf(
   { seed, fitness, predictor }: FinishedRun['config'],
   options: CompareOptions,
+  base: () => Model,
 ): Promise<Predictor> {
   const rng = createRng(seed).fork('predictor');
   const file = options.predictor;
@@ -283,7 +285,7 @@ async function predictorOf(
     );
   }
   const method = fitnessMethod(fitness, options.methods);
-  return (await openPredictor(method, { rng, ...(file === undefined ? {} : { file }) })) ?? createEnsemble(rng);
+  return (await openPredictor(method, { rng, base, ...(file === undefined ? {} : { file }) })) ?? createEnsemble(rng);
 }
 
 interface Anchor {

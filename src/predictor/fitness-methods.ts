@@ -1,14 +1,18 @@
 // How the search may judge candidates that it has not measured, by the names of `--fitness`: one entry each. A user's own method is an
 // object of the same shape, handed to `optimize`.
 import { PareError } from '../errors.js';
+import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
+import { createAiopFitness } from './aiop-fitness.js';
 import { createEnsemble } from './ensemble.js';
-import type { Predictor } from './predictor.js';
+import type { Predictor, PredictorInput } from './predictor.js';
 import { createRankAggregation } from './rank-aggregation.js';
 
 export interface FitnessContext {
   /** For whatever the method draws: equal streams, equal predictions. */
   readonly rng: Rng;
+  /** The network that is pared; absent for methods that a plug-in brings, which get graphs with their candidates. */
+  readonly base?: () => Model;
   /** `--predictor FILE`, for methods that start from a pretrained one; absent: the shipped one. */
   readonly file?: string;
 }
@@ -42,6 +46,20 @@ export const fitnessMethods: readonly FitnessMethod[] = [
     create: async ({ rng }) => createEnsemble(rng),
   },
   {
+    name: 'aiop',
+    summary: 'the same, and what the pretrained AIO-P says of the graph',
+    takesFile: true,
+    create: async ({ rng, base, file }) => {
+      if (base === undefined) throw new Error('the fitness "aiop" needs the network that is pared');
+      return createAiopFitness({ rng, base, ...(file === undefined ? {} : { file }) });
+    },
+  },
+  {
+    name: 'graf',
+    summary: 'the same learner, but it sees graph features and costs only: no calibration signals',
+    create: async ({ rng }) => graphOnly(createEnsemble(rng)),
+  },
+  {
     name: 'proxies',
     summary: 'ranks of the cheap signals, aggregated without training',
     create: async () => createRankAggregation(),
@@ -49,6 +67,22 @@ export const fitnessMethods: readonly FitnessMethod[] = [
   { name: 'measured', summary: 'no predictor: measured ones only, the next chosen for diversity', choose: 'diverse' },
   { name: 'random', summary: 'no predictor and no selection: the floor to compare with', choose: 'random' },
 ];
+
+/** Hides what calibration says. */
+function graphOnly(predictor: Predictor & Required<Pick<Predictor, 'leaveOneOut'>>): Predictor {
+  const seen = (input: PredictorInput): PredictorInput => ({
+    get graph() {
+      return input.graph;
+    },
+    signals: new Map([...input.signals].filter(([name]) => /^(graf:|macs|params|memory|edits:|groups:)/.test(name))),
+  });
+  return {
+    name: 'graf',
+    fit: (samples) => predictor.fit(samples.map((s) => Object.assign(seen(s), { score: s.score }))),
+    predict: (candidates) => predictor.predict(candidates.map(seen)),
+    leaveOneOut: () => predictor.leaveOneOut(),
+  };
+}
 
 /** The method of that name; the sentence names what there is. */
 export function fitnessMethod(name: string, methods: readonly FitnessMethod[] = fitnessMethods): FitnessMethod {

@@ -1,0 +1,67 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { createFitness } from '../../search/fitness.js';
+import { pruneChannels } from '../../search/mutations/prune-channels.js';
+import { createReplayer, surgeryWith } from '../../search/replay.js';
+import { createVariation } from '../../search/variation.js';
+import { readModel } from '../../src/onnx/read.js';
+import { standardOps } from '../../src/ops/index.js';
+import { spearman } from '../../src/predictor/correlation.js';
+import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods, openPredictor } from '../../src/predictor/fitness-methods.js';
+import { createRng } from '../../src/rng.js';
+import { projectRoot } from '../shared.js';
+
+// The shipped example cut at random; the score falls with the loss that its weights foretell and with its MACs.
+const surgery = surgeryWith(standardOps);
+const base = surgery.analyse(readModel(join(projectRoot, 'examples', 'shapes', 'shapes-resnet.onnx')));
+const replayer = createReplayer(base, {
+  surgery,
+  mutations: [pruneChannels(surgery)],
+  ignore: () => false,
+  roundTo: 1,
+  maxRatio: 1,
+});
+const fitness = createFitness(replayer);
+const variation = createVariation(fitness, replayer, { kind: 'macs', low: 0.3, high: 1 });
+const samples = Array.from({ length: 44 }, (_, i) => {
+  const rng = createRng(`cut/${i}`);
+  const candidate = fitness.assess(variation.draw(0.3 + 0.65 * rng.next(), rng));
+  const { signals } = candidate;
+  return Object.assign(candidate, { score: 0.95 - 0.1 * signals.get('loss')! - 0.2 * (1 - signals.get('macs')!) ** 2 });
+});
+const [known, fresh] = [samples.slice(0, 24), samples.slice(24)];
+
+test.each(fitnessMethods.filter((m) => 'create' in m).map((m) => m.name))(
+  '%s ranks networks that it has not seen, and repeats itself',
+  async (name) => {
+    const said = await Promise.all(
+      [0, 1].map(async () => {
+        const context = { rng: createRng('one'), base: () => base.model };
+        const predictor = (await openPredictor(fitnessMethod(name), context))!;
+        expect(predictor.name).toBe(name);
+        await predictor.fit(known);
+        const left = predictor.leaveOneOut?.();
+        if (left !== undefined) expect(left).toHaveLength(known.length);
+        return predictor.predict(fresh);
+      }),
+    );
+    expect(said[1]).toEqual(said[0]);
+    expect(said[0]!.every((p) => p.deviation > 0)).toBe(true);
+    expect(
+      spearman(
+        said[0]!.map((p) => p.mean),
+        fresh.map((s) => s.score),
+      ),
+    ).toBeGreaterThan(0.6);
+  },
+  60_000,
+);
+
+test('names are names, and a file that nobody reads is refused', async () => {
+  expect(new Set(fitnessMethods.map((m) => m.name)).size).toBe(fitnessMethods.length);
+  expect(fitnessMethod(DEFAULT_FITNESS).name).toBe(DEFAULT_FITNESS);
+  expect(() => fitnessMethod('guess')).toThrow(/--fitness guess: .*choose signals, .*measured, random/);
+  const context = { rng: createRng('one'), file: 'x.onnx' };
+  await expect(openPredictor(fitnessMethod('measured'), context)).rejects.toThrow(/--predictor: .*"measured"/);
+  expect(await openPredictor(fitnessMethod('random'), { rng: createRng('one') })).toBeUndefined();
+});
