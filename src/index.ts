@@ -82,6 +82,13 @@ export type { Belief, Prediction, Predictor, PredictorInput, Sample } from './pr
 export { forwardProxyNames, proxies, proxyNames, type ProxiesOptions } from './predictor/proxies/index.js';
 export type { ProbeBatch } from './predictor/proxies/probe.js';
 
+// Computation graphs, and the architecture spaces with their tables.
+export { compress, type CompressOptions } from './predictor/compress.js';
+export { nodeOf, type ComputationGraph, type ComputationNode, type Extras } from './predictor/computation-graph.js';
+export { SPACES, spaceOf } from './predictor/spaces/index.js';
+export type { Architecture, ArchitectureSpace, BuildOptions } from './predictor/spaces/space.js';
+export { readTable, type Row, type Table } from './predictor/tables.js';
+
 // The search: genomes, mutations, evaluators, and the whole way from a network to a front.
 export type { Constraints, Wishes } from '../search/constraints.js';
 export { inlineEvaluator, type Effort, type Evaluator, type Job, type Result } from '../search/evaluator.js';
