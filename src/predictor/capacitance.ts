@@ -47,9 +47,11 @@ export function neuralCapacitance(
   const size = (x: number): number => (signed ? x : Math.abs(x));
   const batch = labels.length;
   let acting = 0;
-  // [layer] sums over the batch of T and U, by pairs of units
-  const t = sizes.map((n, l) => new Float64Array(l + 2 < sizes.length ? sizes[l + 1]! * sizes[l + 2]! : 0 * n));
-  const u = sizes.map((n, l) => new Float64Array(l + 3 < sizes.length ? sizes[l + 1]! * sizes[l + 2]! : 0 * n));
+  // by layer, sums over the batch of T and U, by pairs of units
+  const pairs = (l: number, reach: number): Float64Array =>
+    new Float64Array(l + reach < sizes.length ? sizes[l + 1]! * sizes[l + 2]! : 0);
+  const t = sizes.map((_, l) => pairs(l, 2));
+  const u = sizes.map((_, l) => pairs(l, 3));
   for (let b = 0; b < batch; b++) {
     const { activations, slopes, errors } = passes(head, features, b, labels[b]!);
     const sumOf = (values: Float64Array): number => values.reduce((s, x) => s + size(x), 0);
@@ -119,12 +121,12 @@ export interface Observation {
 
 /** Accuracy at beta = 0 by Bayesian ridge regression; of a single observation, itself. */
 export function extrapolated(history: readonly Observation[]): RidgeBelief {
-  const { predict, noise } = fitBayesianRidge(
+  const fitted = fitBayesianRidge(
     history.map((o) => [o.beta]),
     history.map((o) => o.accuracy),
   );
-  const { mean, deviation } = predict([0]);
-  return { mean: Math.min(1, Math.max(0, mean)), deviation: Math.hypot(deviation, noise) };
+  const { mean, deviation } = fitted.predict([0]);
+  return { mean: Math.min(1, Math.max(0, mean)), deviation: Math.hypot(deviation, fitted.noise) };
 }
 
 export interface ProbedModel {

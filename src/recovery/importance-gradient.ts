@@ -19,12 +19,13 @@ export const gradientCriteria: Readonly<Record<GradientCriterionName, Importance
   fisher: ({ group, sensitivity }) => sensitivity?.gate(group.id)?.square.map((x) => x / 2),
   /** Half the sum of weight squared times the diagonal of the Gauss-Newton matrix (C-OBD of Wang et al., ICML 2019, arXiv 1905.05934). */
   obdc: (context) => sumByUnit(context, (w, h) => (w * w * h) / 2),
-  /** Mean |weight| / posterior deviation, of a Laplace posterior with that curvature and prior N(0, 1) (methods.md §11). */
+  /** |Weight| / deviation of a Laplace posterior with that curvature and prior N(0, 1) (methods.md §11), as shares of the group's sum. */
   snr: (context) => {
     const samples = context.sensitivity?.samples ?? 1;
     const sums = sumByUnit(context, (w, h) => signalToNoise(w, posteriorDeviation(h, samples)));
-    const counts = sumByUnit(context, () => 1);
-    return counts === undefined ? undefined : sums?.map((s, u) => s / Math.max(1, counts[u]!));
+    // a ratio knows nothing of losses: each group counts alike, as with norms
+    const total = sums?.reduce((a, b) => a + b, 0) ?? 0;
+    return sums?.map((s) => s / (total || 1));
   },
 };
 

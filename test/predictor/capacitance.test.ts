@@ -123,7 +123,7 @@ describe('of a head', () => {
           const head = randomHead(seed, sizes);
           const rng = createRng(`${seed}/data`);
           const labels = Array.from({ length: 3 }, () => rng.int(2));
-          const x = Array.from({ length: 3 * sizes[0]! }, () => rng.normal());
+          const x = Array.from({ length: 3 * sizes[0] }, () => rng.normal());
           const { beta, gap } = lineGraph(head, x, labels, signed);
           expect(gap).toBeLessThan(1e-12);
           // with signs the outputs' errors cancel and little is left to divide by: compared where something is
