@@ -110,7 +110,7 @@ export function aiopMethod(options: AiopMethodOptions): Method {
       const pool = await found;
       const rowOf = new Map(task.candidates.map((c, i) => [c, i]));
       const rows = (candidates: readonly Candidate[]): number[] => candidates.map((c) => rowOf.get(c)!);
-      const heads = own.map((k) => standardized(pool.map((o) => aiop.blend(o, k))));
+      const heads = own.map((k) => held(standardized(pool.map((o) => aiop.blend(o, k)))));
       const general =
         own.length > 0
           ? standardized(pool.map((_, i) => heads.reduce((sum, h) => sum + h[i]!, 0)))
@@ -129,9 +129,11 @@ export function aiopMethod(options: AiopMethodOptions): Method {
         };
       }
       const head = fitFewShot(
-        viewsOf(pool, heads, general, aiop),
+        viewsOf(pool, heads, general),
         rows(train.map((t) => t.candidate)),
         train.map((t) => t.label),
+        // in a known space the heads are a view already; the ranking of others is a belief to start from
+        own.length > 0 ? undefined : general,
       );
       return { predict: (candidates) => Promise.resolve(head.predict(rows(candidates))) };
     },
@@ -144,28 +146,28 @@ function columnsOf(pool: readonly ArrayLike<number>[]): Float64Array[] {
   const columns: Float64Array[] = [];
   for (let c = 0; c < width; c++) {
     const column = standardized(pool.map((r) => r[c]!));
-    if (column.some((v) => v !== 0)) columns.push(column.map((v) => Math.max(-4, Math.min(4, v))));
+    if (column.some((v) => v !== 0)) columns.push(held(column));
   }
   return columns;
+}
+
+function held(column: Float64Array): Float64Array {
+  return column.map((v) => Math.max(-4, Math.min(4, v)));
 }
 
 function rowsOf(columns: readonly Float64Array[], count: number): Float64Array[] {
   return Array.from({ length: count }, (_, i) => Float64Array.from(columns, (c) => c[i]!));
 }
 
-function viewsOf(pool: readonly Outlook[], heads: readonly Float64Array[], general: Float64Array, aiop: Aiop): View[] {
-  const names = graphFeatureNames();
-  const sizes = ['macs', 'params', 'activations', 'depth', 'nodes', 'spatial'].map((n) => names.indexOf(n));
-  const all = columnsOf(pool.map((o) => o.features));
-  const size = columnsOf(pool.map((o) => sizes.map((c) => o.features[c]!)));
-  const said =
-    heads.length > 0 ? heads : columnsOf(pool.map((o) => aiop.file.card.labels.map((_, k) => aiop.blend(o, k))));
+/** What is said of all tasks of the space, or the ranking of unknown spaces; and the features at two scales. */
+function viewsOf(pool: readonly Outlook[], heads: readonly Float64Array[], general: Float64Array): View[] {
   const n = pool.length;
-  const views: View[] = [
-    { name: 'adapters', kernel: 'linear', rows: rowsOf(said, n) },
-    { name: 'adapters, bent', kernel: 'rbf', rows: rowsOf(said, n) },
-    { name: 'sizes', kernel: 'linear', rows: rowsOf(size, n) },
-    { name: 'features', kernel: 'rbf', rows: rowsOf(all, n) },
+  const features = rowsOf(columnsOf(pool.map((o) => o.features)), n);
+  const said = rowsOf(heads.length > 0 ? heads : [held(general)], n);
+  return [
+    { name: 'heads', kernel: 'linear', rows: said },
+    { name: 'heads, bent', kernel: 'rbf', rows: said },
+    { name: 'features', kernel: 'rbf', rows: features },
+    { name: 'features, smooth', kernel: 'rbf', rows: features.map((r) => r.map((v) => v / 2)) },
   ];
-  return [...views, { name: 'general', kernel: 'linear', rows: rowsOf([general], n) }];
 }

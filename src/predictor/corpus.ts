@@ -12,6 +12,8 @@ import { numberIn, readTable } from './tables.js';
 
 export interface CorpusRow {
   readonly space: string;
+  /** Whose head the network has. */
+  readonly task: string;
   readonly graph: DetailedGraph;
   readonly features: Float32Array;
   /** By the corpus' labels; NaN where there is none. */
@@ -75,6 +77,7 @@ function* sourceRows(source: Source, labels: readonly CorpusLabel[], options: Co
     const graph = detailed(compress(architecture.build({ task }), { extras: true }));
     yield {
       space: source.space,
+      task,
       graph,
       features: graphFeatures(graph),
       labels: Float32Array.from(labels, (l) => (l.space === source.space ? (numberIn(row, l.column) ?? NaN) : NaN)),

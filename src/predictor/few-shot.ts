@@ -2,6 +2,7 @@
 // foretell for other tasks, graph features), averaged over mixtures of views by their evidence, so that twenty samples are never
 // overfitted by a choice among many. Rasmussen & Williams 2006, ch. 5.
 import { cholesky, inverseFromCholesky } from '../recovery/linear-algebra.js';
+import { pearson } from './correlation.js';
 import type { Prediction } from './predictor.js';
 
 /** One way to look at the networks: rows of equal length, standardised over the pool. */
@@ -31,13 +32,35 @@ interface Mixture {
   readonly noise: number;
 }
 
-/** `train` are row numbers of the views, `labels` theirs. */
-export function fitFewShot(views: readonly View[], train: readonly number[], labels: readonly number[]): FewShot {
+/**
+ * `train` are row numbers of the views, `measured` their labels; one that failed to train counts as {@link bounded} says. `verdict`,
+ * standardised over the pool, is what was believed before any label: predictions start from it as far as the labels confirm it.
+ */
+export function fitFewShot(
+  views: readonly View[],
+  train: readonly number[],
+  measured: readonly number[],
+  verdict?: ArrayLike<number>,
+): FewShot {
   const n = train.length;
+  const told = bounded(measured);
+  const trust = verdict === undefined ? undefined : trustIn(verdict, train, told);
+  const labels = trust === undefined ? told : bounded(told.map((v, i) => v - trust.before * verdict![train[i]!]!));
+  const centre = told.reduce((a, b) => a + b, 0) / n;
+  /** The process' own prediction, with the prior mean and beside the verdict. */
+  const joined = (own: number, row: number): number => {
+    if (trust === undefined) return own;
+    const z = verdict![row]!;
+    const process = own + trust.before * z;
+    return centre + (process - centre + trust.beside * trust.deviation * z) / (1 + trust.beside);
+  };
   const mean = labels.reduce((a, b) => a + b, 0) / n;
   const variance = labels.reduce((sum, y) => sum + (y - mean) ** 2, 0) / n;
   if (variance < 1e-18) {
-    return { predict: (rows) => rows.map(() => ({ mean, deviation: 0 })), shares: views.map(() => 0) };
+    return {
+      predict: (rows) => rows.map((row) => ({ mean: joined(mean, row), deviation: 0 })),
+      shares: views.map(() => 0),
+    };
   }
   const unit = Math.sqrt(variance);
   const y = Float64Array.from(labels, (v) => (v - mean) / unit);
@@ -82,7 +105,7 @@ export function fitFewShot(views: readonly View[], train: readonly number[], lab
         for (let k = 0; k < views.length; k++) {
           for (let i = 0; i < n; i++) sum += cross[k]![r * n + i]! * betas[k]![i]!;
         }
-        return { mean: mean + unit * sum, deviation: unit * deviationOf(row, r) };
+        return { mean: joined(mean + unit * sum, row), deviation: unit * deviationOf(row, r) };
       });
 
       function deviationOf(row: number, r: number): number {
@@ -106,6 +129,30 @@ export function fitFewShot(views: readonly View[], train: readonly number[], lab
       }
     },
   };
+}
+
+/** Labels held within three robust deviations of their median: among twenty, one failed training would bend all predictions. */
+function bounded(labels: readonly number[]): readonly number[] {
+  const middle = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+  const median = middle(labels);
+  const deviation = 1.4826 * middle(labels.map((v) => Math.abs(v - median)));
+  if (deviation === 0) return labels;
+  return labels.map((v) => Math.min(median + 3 * deviation, Math.max(median - 3 * deviation, v)));
+}
+
+/** Half of the verdict's slope is the prior mean; a few samples more cannot outvote it at once, which fades as they grow. */
+function trustIn(
+  verdict: ArrayLike<number>,
+  train: readonly number[],
+  labels: readonly number[],
+): { readonly before: number; readonly beside: number; readonly deviation: number } {
+  const n = train.length;
+  const said = train.map((i) => verdict[i]!);
+  const correlation = pearson(said, labels);
+  const mean = labels.reduce((a, b) => a + b, 0) / n;
+  const deviation = Math.sqrt(labels.reduce((sum, y) => sum + (y - mean) ** 2, 0) / n);
+  const confirmed = Number.isNaN(correlation) ? 0 : Math.min(1, Math.max(0, 2 * correlation));
+  return { before: 0.5 * confirmed * deviation, beside: Math.min(0.3, 6 / n) * confirmed, deviation };
 }
 
 function mixturesOf(views: number): Mixture[] {

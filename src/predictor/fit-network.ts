@@ -199,3 +199,30 @@ export function wantedFeeds(
     ['counts', floatData(dims, counts)],
   ]);
 }
+
+/** Pairs in the wrong order, or in the right one by less than the margin (FGP's loss; methods.md §2.3). */
+export function pairwiseHinge(
+  pick: (values: NetworkValues) => string,
+  target: (sample: number) => number,
+  margin: number,
+): Objective {
+  return {
+    emit(g, values, graphs) {
+      const dims = [graphs, graphs];
+      const signs = g.input('signs', DataType.FLOAT, dims);
+      const said = pick(values);
+      const difference = g.op('Sub', [said, g.op('Transpose', [said], { perm: [1, 0] })]);
+      // pairs of equal labels and padding have sign 0: neither margin nor difference counts
+      const wide = g.op('Mul', [g.op('Abs', [signs]), g.floats(margin)]);
+      const loss = g.op('Relu', [g.op('Sub', [wide, g.op('Mul', [signs, difference])])]);
+      return { loss, dims };
+    },
+    feeds(indices, graphs) {
+      const signs = new Float32Array(graphs * graphs);
+      indices.forEach((a, i) => {
+        indices.forEach((b, j) => (signs[i * graphs + j] = Math.sign(target(a) - target(b))));
+      });
+      return new Map([['signs', floatData([graphs, graphs], signs)]]);
+    },
+  };
+}

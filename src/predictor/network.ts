@@ -168,7 +168,15 @@ export function emitNetwork(g: GraphBuilder, size: NetworkSize, weights: Weights
       a = g.op('Tanh', [plus(y, i === 0 ? ofFirst : collect(a), `${name}.neighbours`)]);
     });
     adapterLatents.push(g.op('Concat', [latent, mean(a)], { axis: 1 }));
-    adapters.push(emitHead(g, adapterLatents[k]!, `adapter${k}`, linear));
+    const scaled = (x: string, layer: string): string => {
+      const own = `adapter${k}/rescale`;
+      if (!weights.has(`${own}.alpha`) || !layer.endsWith('head4')) return linear(x, layer);
+      // fine-tuning by scales alone: the last layer is (alpha + b) times what it was
+      const times = (part: string): string =>
+        g.op('Mul', [w(`${layer}.${part}`), g.op('Add', [w(`${own}.alpha`), w(`${own}.${part}`)])]);
+      return g.op('Gemm', [x, times('w'), times('b')]);
+    };
+    adapters.push(emitHead(g, adapterLatents[k]!, `adapter${k}`, scaled));
   }
   return { nodes: h, latent, base, adapterLatents, adapters };
 }

@@ -3,6 +3,7 @@
 import type { GraphBuilder } from '../ir/builder.js';
 import type { Rng } from '../rng.js';
 import type { Runtime } from '../runtime/runtime.js';
+import type { ComputationGraph } from './computation-graph.js';
 import { RESOLUTIONS } from './graph-batch.js';
 import { drawFlow, flowSurrogate, operatorVectors, standardizedSurrogates } from './fgp.js';
 import { fitNetwork, squaredErrors, wantedFeeds, type FitReport } from './fit-network.js';
@@ -31,6 +32,20 @@ export async function* pretrainUnlabelled(options: UnlabelledOptions): AsyncGene
   const { kind, weights, graphs, rng } = options;
   if (kind === 'none' || options.epochs === 0) return weights;
   const targets = kind === 'fgp' ? flowTargets(graphs, rng.fork('flow')) : statisticTargets(graphs);
+  return yield* fitHead({ ...options, rate: 3e-3 }, targets);
+}
+
+export interface HeadOptions extends Omit<UnlabelledOptions, 'kind' | 'graphs'> {
+  readonly graphs: readonly ComputationGraph[];
+  readonly rate: number;
+}
+
+/** Trains the base below a throw-away head of two layers to foretell `targets`, one row a graph. */
+export async function* fitHead(
+  options: HeadOptions,
+  targets: readonly ArrayLike<number>[],
+): AsyncGenerator<FitReport, Weights, void> {
+  const { weights, graphs, rng } = options;
   const outputs = targets[0]?.length ?? 0;
   const d = options.size.width;
   const head = freshWeights(
@@ -61,7 +76,7 @@ export async function* pretrainUnlabelled(options: UnlabelledOptions): AsyncGene
     graph: (s) => graphs[s]!,
     epochs: options.epochs,
     batch: options.batch,
-    rate: 3e-3,
+    rate: options.rate,
     clip: 5,
     optimizer: { kind: 'adamw', decay: 1e-6 },
     rng: rng.fork('fit'),

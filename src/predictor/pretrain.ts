@@ -61,8 +61,8 @@ export const UNLABELLED = ['fgp', 'statistics', 'none'] as const satisfies reado
 
 /** What the shipped predictor was made with. */
 export const DEFAULTS = {
-  perSpace: 1500,
-  epochs: { unlabelled: 1, base: 4, adapters: 4, trunk: 40 },
+  perSpace: 2000,
+  epochs: { unlabelled: 2, base: 8, adapters: 10, trunk: 60 },
   unlabelled: 'fgp',
   mode: 'scores',
 } as const satisfies Pick<PretrainOptions, 'perSpace' | 'epochs' | 'unlabelled' | 'mode'>;
@@ -143,7 +143,10 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
   );
   yield { stage: 'ranking' };
   const rank = fitRank(
-    split.train.map((i) => ({ space: corpus.rows[i]!.space, features: corpus.rows[i]!.features })),
+    split.train.map((i) => {
+      const { space, task, features } = corpus.rows[i]!;
+      return { space, head: task, features };
+    }),
     goodness,
   );
   weights = new Map([...weights, ...trunk, ['rank/w', floatTensor('rank/w', [rank.length, 1], rank)]]);

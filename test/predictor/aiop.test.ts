@@ -196,7 +196,7 @@ describe('the ranking of unknown spaces', () => {
     );
     expect(weights[names.indexOf('count/conv')]).toBeGreaterThan(0);
     expect(weights[names.indexOf('macs')]).toBe(0);
-    const scores = rankScores([row(7, 0.1), row(7, 0.5), row(7, 0.9)], weights);
+    const scores = rankScores([row(7, 0.1), row(7.5, 0.5), row(8, 0.9)], weights);
     expect(scores[0]).toBeLessThan(scores[1]!);
     expect(scores[1]).toBeLessThan(scores[2]!);
   });
