@@ -9,7 +9,7 @@ import type { ComputationGraph } from './computation-graph.js';
 import { detailed } from './corpus.js';
 import type { Candidate, Fitted, Labelled, Method, Task } from './evaluate.js';
 import { fitFewShot, type View } from './few-shot.js';
-import { graphFeatureNames, graphFeatures } from './graph-features.js';
+import { graphFeatures } from './graph-features.js';
 import { networkModel, selectAdapters } from './network.js';
 import { openPredictor, readPredictor, type PredictorFile } from './predictor-file.js';
 import type { Prediction } from './predictor.js';
