@@ -2,7 +2,7 @@
 // predictor, let NSGA-II look for the front that it foretells, and measure those that promise most hypervolume.
 import type { Predictor, Prediction } from '../src/predictor/predictor.js';
 import type { Rng } from '../src/rng.js';
-import { chooseByGain, type Hopeful } from './acquisition.js';
+import { chooseByGain, type AcquisitionOptions, type Hopeful } from './acquisition.js';
 import { chooseBlindly } from './blind.js';
 import { priceOf, violation, type Constraints } from './constraints.js';
 import { sortNondominated, type Scored } from './dominance.js';
@@ -48,6 +48,8 @@ export interface ExploreOptions {
   readonly fallback?: Predictor;
   /** Without a predictor ("diverse"). */
   readonly blindly?: 'diverse' | 'random';
+  /** Between two candidates, 0 = equal: those close to something measured are measured last. */
+  distance?(a: Genome, b: Genome): number;
   /** Milliseconds of candidates, from what was measured; by their MACs otherwise. */
   latency?(measured: readonly Measured[]): (c: Candidate) => number;
   readonly constraints: Constraints;
@@ -203,6 +205,11 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
         measured: measured.filter((m) => violation(constraints, m) === 0).map((m) => pointOf(m, options)),
         reference: referenceOf(options, measured),
         rng: stream.fork('gain'),
+        ...apartBy(
+          options,
+          measured,
+          open.map((o) => o.candidate),
+        ),
       },
     );
     const next = chosen.map((i) => open[i]!.candidate);
@@ -247,6 +254,21 @@ export function withMeasurement(candidate: Candidate, score: number, latencyMs?:
     },
     score,
     ...(latencyMs === undefined ? {} : { latencyMs }),
+  };
+}
+
+function apartBy(
+  options: ExploreOptions,
+  measured: readonly Measured[],
+  open: readonly Candidate[],
+): Pick<AcquisitionOptions, 'apart'> {
+  if (options.distance === undefined) return {};
+  const distance = (a: Candidate, b: Candidate): number => options.distance!(a.genome, b.genome);
+  return {
+    apart: {
+      measured: (i) => measured.reduce((least, m) => Math.min(least, distance(open[i]!, m)), Infinity),
+      between: (i, j) => distance(open[i]!, open[j]!),
+    },
   };
 }
 

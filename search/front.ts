@@ -140,7 +140,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const failed = new Set<string>();
   const choose = (): readonly Measured[] => {
     const open = measured.filter((m) => !failed.has(m.key));
-    const list = chooseMembers(open, constraints, plan.members, options.variation, workshop.fitness, failed);
+    const list = chooseMembers(open, constraints, plan.members, options.variation, workshop.fitness, original, failed);
     return early ? bestFirst(list, constraints) : list;
   };
   let chosen = choose();

@@ -12,6 +12,7 @@ export function chooseMembers(
   count: number,
   variation: Variation,
   fitness: Fitness,
+  original: { readonly score: number },
   refused: ReadonlySet<string> = new Set(),
 ): Measured[] {
   const front = measuredFront(constraints, measured);
@@ -46,9 +47,23 @@ export function chooseMembers(
     kept.push(rival);
   }
   const taken = new Set([best.key, ...kept.map((m) => m.key)]);
-  // What has lost most of its score is no smaller model but a broken one.
-  const others = front.filter((m) => !taken.has(m.key) && (best.score <= 0 || m.score > 0.4 * best.score));
+  const others = front.filter((m) => !taken.has(m.key) && isUseful(m, best, original));
   return [...kept, ...spread(others, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
+}
+
+/**
+ * What has lost most of its score is no smaller model but a broken one: nobody takes a network that loses more than three times what
+ * the best one within the budget loses (a tenth of the score where that is little), or half the score. Losses are those at the search's
+ * low fidelity; the full refit makes them smaller, and does not change their order by so much.
+ */
+export function isUseful(
+  m: { readonly score: number },
+  best: { readonly score: number },
+  original: { readonly score: number },
+): boolean {
+  const loss = original.score - m.score;
+  if (original.score > 0 && m.score < 0.5 * original.score && m.score < best.score) return false;
+  return loss <= Math.max(3 * (original.score - best.score), 0.1 * Math.abs(original.score)) || m.score >= best.score;
 }
 
 /** A few of the front, evenly along the price, ends included. */

@@ -235,6 +235,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
               timing.learn(measuredOf(candidates, results));
               return results;
             },
+            score: original.score,
+            saves: (genome) => timing.law().of([]) - timing.law().of(genome),
             share: within.high,
           });
     const exact = exactSeeds(

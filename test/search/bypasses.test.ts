@@ -34,6 +34,7 @@ describe('bypass seeds', () => {
         alone.push(...candidates.map((c) => c.macs));
         return Promise.resolve(candidates.map((c) => ({ key: c.key, score: c.macs })));
       },
+      score: base.cost.macs,
       share: 0.6,
     });
     expect(alone.length).toBeGreaterThan(0);
