@@ -72,15 +72,15 @@ describe('createForeteller', () => {
   });
 
   test('a predictor that cannot leave samples out has to foretell the refitted ones unseen', async () => {
-    const { name, fit, predict } = createEnsemble(createRng('a'));
+    const ensemble = createEnsemble(createRng('a'));
     const fitted: number[] = [];
     const plain: Predictor = {
-      name,
+      name: ensemble.name,
       fit: async (samples) => {
         fitted.push(samples.length);
-        await fit(samples);
+        await ensemble.fit(samples);
       },
-      predict,
+      predict: (candidates) => ensemble.predict(candidates),
     };
     expect((await foretold(plain, 6)).error).toBeLessThan(0.03);
     expect(fitted[0]! - fitted[1]!).toBe(6);
