@@ -50,6 +50,12 @@ const frontFile = z.object({
     test: figure.optional(),
   }),
   leaveOneOut: z.array(z.number()).optional(),
+  foretelling: z
+    .object({
+      quantity: z.string(),
+      belief: z.object({ samples: z.number(), spearman: z.number(), meanAbsoluteError: z.number() }).optional(),
+    })
+    .optional(),
   candidates: z.array(member),
   leftOut: z.array(z.object({ genome: z.array(edit), reason: z.string() })).optional(),
 });
@@ -195,6 +201,20 @@ function predictionPairs({ front, searched }: RunFiles): Pair[] {
   });
 }
 
+/** What was foretold of the members before their refit, and how sure the run was of it. */
+function foretellingLines({ foretelling, candidates, metric }: FrontReport): string[] {
+  const belief = foretelling?.belief;
+  if (foretelling === undefined || belief === undefined) return [];
+  const percent = isFraction(metric);
+  const value = (x: number): string => (percent ? (100 * x).toFixed(2) : x.toPrecision(4));
+  const members = candidates.map((c) => `${c.file}: ${value(c.predicted.mean)} ± ${value(c.predicted.deviation)}`);
+  return [
+    '',
+    `Foretold before the refit (${foretelling.quantity}; ± one standard deviation): ${members.join('; ')}. ` +
+      `Of ${belief.samples} other networks that were refitted, each left out: mean error ${value(belief.meanAbsoluteError)}${percent ? ' points' : ''}, Spearman ${belief.spearman.toFixed(2)}.`,
+  ];
+}
+
 function layerBars(before: Cost, after: Cost): LayerBar[] {
   const rest = new Map(after.nodes.map((n) => [n.node, n.macs]));
   const bars: LayerBar[] = [];
@@ -252,6 +272,7 @@ function reportText(
     '',
     `${searched.length} candidates were measured during the search on samples apart from the held-out ones; test data, where given, took no part in any choice.`,
     ...roundingLines(front.rounding),
+    ...foretellingLines(front),
     ...failureLines(failed),
     '',
     '![front](plots/front.svg) ![predicted against measured](plots/predicted.svg)',
