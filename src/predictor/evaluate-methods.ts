@@ -3,6 +3,7 @@ import { ortRuntime } from '../runtime/ort.js';
 import { aiopMethod } from './aiop.js';
 import type { Method } from './evaluate.js';
 import { flopsMethod } from './flops-method.js';
+import { gcnMethod } from './gcn-method.js';
 import { grafMethod } from './graf-method.js';
 import { omniMethod, zcpMethod } from './omni-method.js';
 
@@ -15,6 +16,7 @@ export const METHODS: ReadonlyMap<string, (options: MethodOptions) => Promise<Me
   ['flops', async () => flopsMethod],
   ['graf', async () => grafMethod()],
   ['zcp', async () => zcpMethod],
+  ['gcn', async () => gcnMethod()],
   // what a pretrained predictor says without labels is a column of OMNI where one is named
   ['omni', async ({ predictor }: MethodOptions) => omniMethod(predictor === undefined ? undefined : aiop(predictor))],
   ['aiop', async ({ predictor }: MethodOptions) => aiop(predictor)],
