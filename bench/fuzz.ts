@@ -24,7 +24,9 @@ import { projectRoot, sharedPath } from '../test/shared-path.js';
 import type { FuzzJob, FuzzReport } from './support/fuzz-child.js';
 import { mutate, mutateJson, sampleOf, type Sample } from './support/mutants.js';
 
+/** Of processor time; and of the clock, for what waits for something. */
 const DEADLINE_MS = 10_000;
+const PATIENCE_MS = 180_000;
 const MAX_BYTES = 1e9;
 /** Mutants kept as seeds of further ones. */
 const MAX_CORPUS = 400;
@@ -293,8 +295,11 @@ function fuzzChild(out: string, network: string): FuzzChild {
           verdict ??= why;
           running.kill('SIGKILL');
         };
-        const deadline = setTimeout(() => end('hang'), DEADLINE_MS);
+        // what the process itself has used: a busy machine makes everything slow
+        const begun = cpuMs(running.pid);
+        const deadline = setTimeout(() => end('hang'), PATIENCE_MS);
         const watch = setInterval(() => {
+          if (cpuMs(running.pid) - begun > DEADLINE_MS) end('hang');
           const bytes = residentBytes(running.pid);
           peak = Math.max(peak, bytes);
           if (bytes > MAX_BYTES) end('memory');
@@ -318,6 +323,17 @@ function fuzzChild(out: string, network: string): FuzzChild {
     peakBytes: () => peak,
     close: () => void child?.kill('SIGKILL'),
   };
+}
+
+/** User and system time; 0 where the system does not tell. */
+function cpuMs(pid: number | undefined): number {
+  try {
+    // after the name in parentheses; ticks of 10 ms
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return 10 * (Number(fields[11]) + Number(fields[12]));
+  } catch {
+    return 0;
+  }
 }
 
 function residentBytes(pid: number | undefined): number {

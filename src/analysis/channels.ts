@@ -317,7 +317,8 @@ export class Engine implements ChannelContext {
 
   private shaped(node: Node): boolean {
     const known = (name: string): boolean => name === '' || concreteShape(this.shapes, name) !== undefined;
-    return node.inputs.every(known) && known(node.outputs[0] ?? '');
+    // a node without outputs makes nothing that channels could go into
+    return node.inputs.every(known) && node.outputs.length > 0 && known(node.outputs[0]!);
   }
 
   private blank(name: string): Labels {

@@ -1,5 +1,6 @@
 // Labels of values as strided views: a movement operator's channel rule is the operator itself, run on these.
 // Copies are made only where axes are mixed, and then only of the axes along which labels change.
+import { fail } from '../errors.js';
 import type { Labels } from './op.js';
 
 const NO_ATOMS = new Int32Array(1);
@@ -221,6 +222,10 @@ function matchAxes(l: Labels, shape: readonly number[]): AxisGroup[] {
     }
     if (j < shape.length) b = shape[j++]!;
     while (a !== b) {
+      // a hostile file may say so: without this the search for equal products would never end
+      if (a < b ? i >= old.length : j >= shape.length) {
+        fail(`channels of shape [${l.shape.join(', ')}] cannot be reshaped to [${shape.join(', ')}]`);
+      }
       if (a < b) {
         run.push(old[i]!);
         a *= l.shape[old[i++]!]!;

@@ -172,7 +172,7 @@ describe('what misbehaves is disabled by name, and the rest goes on', () => {
       /apply gave what cannot be used: .*(onnxruntime cannot load it|can no longer be counted)/,
     ],
   };
-  test('apply', () => {
+  test('apply', { timeout: 180_000 }, () => {
     const files = Object.fromEntries(
       Object.entries(hostile).map(([name, [apply, , law]]) => [name, mutation(name, apply, law)]),
     );
