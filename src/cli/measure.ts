@@ -6,9 +6,16 @@ import { checkData } from '../measure/check-data.js';
 import { evaluate, type Evaluation } from '../measure/evaluate.js';
 import { compareLatency, measureLatency, type Latency, type LatencyComparison } from '../measure/latency.js';
 import { withSession } from '../runtime/runtime.js';
-import { threadRuntime } from '../runtime/threads.js';
 import { formatEstimate, formatPoints, formatShare } from './format.js';
-import { inputOption, jsonOption, openModel, parseInputDims, wholeNumber } from './options.js';
+import {
+  inputOption,
+  jsonOption,
+  openModel,
+  openRuntime,
+  parseInputDims,
+  runtimeOption,
+  wholeNumber,
+} from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -20,6 +27,7 @@ interface Arguments {
   readonly latency: boolean;
   readonly check: boolean;
   readonly input: string[];
+  readonly runtime: 'onnxruntime' | 'tfjs';
   readonly json: boolean;
 }
 
@@ -62,6 +70,7 @@ export const measureCommand: CommandModule<object, Arguments> = {
         default: true,
         describe: 'look for mistakes in the data (--no-check: do not)',
       })
+      .option('runtime', runtimeOption)
       .option('input', inputOption)
       .option('json', jsonOption)
       .example('$0 measure small.onnx --data test.json --reference big.onnx', 'accuracy, difference and speed-up'),
@@ -73,6 +82,8 @@ export const measureCommand: CommandModule<object, Arguments> = {
 };
 
 interface Result {
+  /** What computed the metric. */
+  readonly ran: string;
   readonly evaluation: Evaluation;
   readonly latency: Latency | undefined;
   readonly comparison: LatencyComparison | undefined;
@@ -83,7 +94,8 @@ async function measure(args: Arguments): Promise<Result> {
   const model = openModel(args.model);
   const dims = parseInputDims(args.input, model);
   if (args.reference !== undefined) openModel(args.reference);
-  const runtime = threadRuntime(Math.min(8, availableParallelism()));
+  const runtime = await openRuntime(args.runtime, Math.min(8, availableParallelism()));
+  const ran = runtime.name;
   try {
     return await withSession(runtime, args.model, {}, async (session) => {
       const dataset = openDataset(args.data, session.inputs);
@@ -95,27 +107,28 @@ async function measure(args: Arguments): Promise<Result> {
               await evaluate(session, dataset, { ...options, reference }),
               args.check ? await checkData(reference, dataset) : [],
             ]);
-      if (!args.latency) return { evaluation, findings, latency: undefined, comparison: undefined };
+      if (!args.latency) return { ran, evaluation, findings, latency: undefined, comparison: undefined };
       const batch = dataset.fixedBatch ?? args['latency-batch'];
       const feeds = dataset.batch(Array.from({ length: batch }, (_, i) => i % dataset.size)).inputs;
       const timing = { threads: args.threads, batch, dims, feeds };
       if (args.reference === undefined) {
         const latency = await measureLatency(args.model, timing);
-        return { evaluation, findings, latency, comparison: undefined };
+        return { ran, evaluation, findings, latency, comparison: undefined };
       }
       const comparison = await compareLatency(args.reference, args.model, timing);
-      return { evaluation, findings, latency: comparison.candidate, comparison };
+      return { ran, evaluation, findings, latency: comparison.candidate, comparison };
     });
   } finally {
     await runtime.close();
   }
 }
 
-function asJson(args: Arguments, { evaluation, latency, comparison, findings }: Result): object {
+function asJson(args: Arguments, { ran, evaluation, latency, comparison, findings }: Result): object {
   const { metric, value, n, ci95, higherIsBetter, nonFinite, versus } = evaluation;
   return {
     model: args.model,
     data: args.data,
+    runtime: ran,
     metric,
     value,
     n,
@@ -138,11 +151,11 @@ function asJson(args: Arguments, { evaluation, latency, comparison, findings }: 
   };
 }
 
-function describe(args: Arguments, { evaluation, latency, comparison }: Result): string {
+function describe(args: Arguments, { ran, evaluation, latency, comparison }: Result): string {
   const { metric, n, higherIsBetter, nonFinite, versus } = evaluation;
   const show = higherIsBetter ? formatShare : formatEstimate;
   const row = (name: string, text: string): string => `${name.padEnd(16)}${text}`;
-  const lines = [row(metric, `${show(evaluation)}   n = ${n}; brackets: 95 % interval`)];
+  const lines = [row(metric, `${show(evaluation)}   n = ${n}, by ${ran}; brackets: 95 % interval`)];
   if (nonFinite > 0) lines.push(row('not finite', `outputs of ${nonFinite} samples`));
   if (versus !== undefined) {
     if (versus.reference !== undefined) lines.push(row('reference', show(versus.reference)));

@@ -5,7 +5,10 @@ import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
 import { readOutline } from '../onnx/outline.js';
 import { readModel } from '../onnx/read.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { modelInputs } from '../runtime/source.js';
+import { tfjsRuntime } from '../runtime/tfjs.js';
+import { threadRuntime } from '../runtime/threads.js';
 
 export const jsonOption = { type: 'boolean', default: false, describe: 'print JSON' } as const satisfies Options;
 
@@ -16,6 +19,17 @@ export const inputOption = {
   default: [] as string[],
   describe: 'dims of an input, as name:1x3x224x224; again for further inputs',
 } as const satisfies Options;
+
+export const runtimeOption = {
+  choices: ['onnxruntime', 'tfjs'],
+  default: 'onnxruntime',
+  describe: 'what runs the networks; tfjs covers fewer operators and is slower: a second opinion',
+} as const satisfies Options;
+
+/** With so many threads where the runtime has them. */
+export async function openRuntime(name: (typeof runtimeOption.choices)[number], threads: number): Promise<Runtime> {
+  return name === 'tfjs' ? tfjsRuntime() : threadRuntime(threads);
+}
 
 /** A model file, or a sentence that says what is wrong with the path. `outline` leaves large weights on the disk. */
 export function openModel(

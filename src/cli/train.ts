@@ -6,7 +6,6 @@ import { heldOutPart } from '../measure/held-out.js';
 import { writeModel } from '../onnx/write.js';
 import { standardOps } from '../ops/index.js';
 import { createRng } from '../rng.js';
-import { threadRuntime } from '../runtime/threads.js';
 import { modelInputs } from '../runtime/source.js';
 import { optimizerNames, type Optimizer } from '../training/optimizer.js';
 import { reinitialized } from '../training/reinit.js';
@@ -17,7 +16,7 @@ import { lossNames, type Loss } from '../training/loss.js';
 import { withFoldedNorms } from '../../search/fold-norms.js';
 import { augmentationOf, lossPlan } from './train-plan.js';
 import { formatPercent } from './format.js';
-import { durationMs, jsonOption, matcher, openModel, wholeNumber } from './options.js';
+import { durationMs, jsonOption, matcher, openModel, openRuntime, runtimeOption, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -49,6 +48,7 @@ interface Arguments {
   readonly reinit: string | undefined;
   readonly seed: string;
   readonly threads: number;
+  readonly runtime: 'onnxruntime' | 'tfjs';
   readonly json: boolean;
 }
 
@@ -173,6 +173,7 @@ export const trainCommand: CommandModule<object, Arguments> = {
         coerce: wholeNumber('threads', 1),
         describe: 'threads of onnxruntime',
       })
+      .option('runtime', runtimeOption)
       .option('json', jsonOption)
       .conflicts({ epochs: ['steps', 'time'], steps: 'time' })
       .example(
@@ -205,8 +206,9 @@ async function run(args: Arguments): Promise<TrainResult> {
         ? withFoldedNorms(opened, standardOps)
         : opened;
   const dataset = openDataset(args.data, modelInputs(model));
-  // a thread of its own: the next batch is loaded while it works on this one
-  const runtime = threadRuntime(1);
+  // onnxruntime in a thread of its own: the next batch is loaded while it works on this one
+  const runtime = await openRuntime(args.runtime, 1);
+  console.error(`runs on ${runtime.name}`);
   const stop = new AbortController();
   const interrupt = (): void => stop.abort();
   process.once('SIGINT', interrupt);
