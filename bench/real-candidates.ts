@@ -1,7 +1,7 @@
 // Real candidates: fresh pruned variants after their refit on data, foretold by predictors that were fitted to 20 others of the same
 // network. Wanted within 50 to 100 % of the MACs, on at least 100 variants: mean absolute error at most 1 point, Spearman at least 0.9.
 // Measurements are kept in the system's temporary folder, and a second call goes on with them.
-// usage: npm run bench -- real-candidates [resnet56 | mobilenetv2 | densenet | example | ...] [fresh (100)] [fitted to (20)] [images of the refit (256)] [test images (all)]
+// usage: npm run bench -- real-candidates [resnet56 | mobilenetv2 | densenet | example | ...] [fresh (100)] [fitted to (20)] [images of the refit (256)] [test images (all)] [known: judge by what an earlier call has measured]
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -35,19 +35,14 @@ const line = z.object({ key: z.string(), macs: z.number(), cheap: z.number(), re
 type Line = z.infer<typeof line>;
 
 export async function run(args: string[]): Promise<void> {
-  const [name, fresh = '100', learn = '20', images = '256', test] = args;
+  const [name, fresh = '100', learn = '20', images = '256', test, known] = args;
   const effort: Effort = { mode: 'reconstruct', images: Number(images), positions: 32 };
   const runtime = threadRuntime(2);
   try {
     for (const network of name === undefined ? ['resnet56', 'mobilenetv2', 'densenet'] : [name]) {
-      await judge(
-        network,
-        Number(fresh),
-        Number(learn),
-        effort,
-        test === undefined ? undefined : Number(test),
-        runtime,
-      );
+      const limit = test === undefined ? undefined : Number(test);
+      const wanted = { fresh: Number(fresh), learn: Number(learn), effort, limit, known: known === 'known' };
+      await judge(network, wanted, runtime);
     }
   } finally {
     await runtime.close();
@@ -61,14 +56,17 @@ interface Variant {
   readonly refitted: number;
 }
 
-async function judge(
-  name: string,
-  fresh: number,
-  learn: number,
-  effort: Effort,
-  limit: number | undefined,
-  runtime: Runtime,
-): Promise<void> {
+interface Wanted {
+  readonly fresh: number;
+  readonly learn: number;
+  readonly effort: Effort;
+  readonly limit: number | undefined;
+  /** Nothing more is measured. */
+  readonly known: boolean;
+}
+
+async function judge(name: string, wanted: Wanted, runtime: Runtime): Promise<void> {
+  const { fresh, learn, effort, limit } = wanted;
   const task = taskOf(name);
   const workshop = await benchWorkshop(task, runtime, '1');
   const rng = createRng(SEED);
@@ -82,7 +80,7 @@ async function judge(
       resultOf('', await evaluate(on, dataset, { indices, reference, concurrency: 2 })).score;
     const drawn = draw(workshop, fresh + learn + CHEAP, rng);
     const path = join(tmpdir(), `pare-real-${name}-${effort.images}-${n}.jsonl`);
-    const lines = await measured(workshop, drawn, fresh + learn, path, effort, onTest);
+    const lines = await measured(workshop, drawn, path, wanted, onTest);
     const whole = await onTest(session);
 
     const variants = drawn.slice(0, fresh + learn).flatMap((c): Variant[] => {
@@ -134,18 +132,18 @@ function draw({ fitness, replayer, assess, original }: Workshop, count: number, 
 async function measured(
   { context, reference }: Workshop,
   drawn: readonly Candidate[],
-  refits: number,
   path: string,
-  effort: Effort,
+  { fresh, learn, effort, known: closed }: Wanted,
   onTest: (on: Session) => Promise<number>,
 ): Promise<ReadonlyMap<string, Line>> {
   const { runtime, dataset } = context;
   const log = openJsonLog(path, (json) => line.parse(json));
   try {
     const known = new Map(log.earlier.map((l) => [l.key, l]));
-    const wanted = drawn.map((c, i) => ({ c, dear: i < refits }));
-    const open = wanted.filter(({ c, dear }) => (dear ? known.get(c.key)?.refitted === undefined : !known.has(c.key)));
-    console.log(`${open.length} variants to measure, ${drawn.length - open.length} known from ${path}`);
+    const all = drawn.map((c, i) => ({ c, dear: i < fresh + learn }));
+    const missing = all.filter(({ c, dear }) => (dear ? known.get(c.key)?.refitted === undefined : !known.has(c.key)));
+    const open = closed ? [] : missing;
+    console.log(`${open.length} variants to measure, ${drawn.length - missing.length} known from ${path}`);
     await limited(open, 2, async ({ c, dear }) => {
       const scored = await withSession(runtime, await recovered(context, c.genome, DEFAULT_EFFORT.search), {}, (on) =>
         evaluate(on, dataset, { indices: reference.indices, reference, concurrency: 2 }),
