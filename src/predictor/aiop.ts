@@ -129,7 +129,7 @@ export function aiopMethod(options: AiopMethodOptions): Method {
         };
       }
       const head = fitFewShot(
-        viewsOf(pool, heads, general),
+        viewsOf(pool, heads, general, recipesOf(task.candidates)),
         rows(train.map((t) => t.candidate)),
         train.map((t) => t.label),
         // in a known space the heads are a view already; the ranking of others is a belief to start from
@@ -159,15 +159,39 @@ function rowsOf(columns: readonly Float64Array[], count: number): Float64Array[]
   return Array.from({ length: count }, (_, i) => Float64Array.from(columns, (c) => c[i]!));
 }
 
-/** What is said of all tasks of the space, or the ranking of unknown spaces; and the features at two scales. */
-function viewsOf(pool: readonly Outlook[], heads: readonly Float64Array[], general: Float64Array): View[] {
+/** What is said of all tasks of the space, or the ranking of unknown spaces; the features at two scales; the training recipe. */
+function viewsOf(
+  pool: readonly Outlook[],
+  heads: readonly Float64Array[],
+  general: Float64Array,
+  recipes: readonly Float64Array[],
+): View[] {
   const n = pool.length;
-  const features = rowsOf(columnsOf(pool.map((o) => o.features)), n);
+  const columns = columnsOf(pool.map((o) => o.features));
+  // a recipe has few columns: without a louder voice the many features would drown it
+  const weight = Math.sqrt(columns.length / Math.max(1, 4 * recipes.length));
+  const features = rowsOf([...columns, ...recipes.map((c) => c.map((v) => v * weight))], n);
   const said = rowsOf(heads.length > 0 ? heads : [held(general)], n);
   return [
     { name: 'heads', kernel: 'linear', rows: said },
     { name: 'heads, bent', kernel: 'rbf', rows: said },
     { name: 'features', kernel: 'rbf', rows: features },
     { name: 'features, smooth', kernel: 'rbf', rows: features.map((r) => r.map((v) => v / 2)) },
+    ...(recipes.length > 0 ? [{ name: 'recipe', kernel: 'linear' as const, rows: rowsOf(recipes, n) }] : []),
   ];
+}
+
+/** One column for every value of the recipe's columns, standardised; none where all are alike or the table has none. */
+function recipesOf(candidates: readonly Candidate[]): Float64Array[] {
+  const values = new Map<string, Set<string>>();
+  for (const { recipe } of candidates) {
+    for (const [name, value] of recipe) values.set(name, (values.get(name) ?? new Set()).add(value));
+  }
+  return [...values].flatMap(([name, found]) =>
+    // of two values one column says it all
+    [...found].slice(found.size === 2 ? 1 : 0).flatMap((value) => {
+      const column = standardized(candidates.map((c) => (c.recipe.get(name) === value ? 1 : 0)));
+      return column.some((v) => v !== 0) ? [held(column)] : [];
+    }),
+  );
 }

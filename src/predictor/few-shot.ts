@@ -137,7 +137,9 @@ function bounded(labels: readonly number[]): readonly number[] {
   const median = middle(labels);
   const deviation = 1.4826 * middle(labels.map((v) => Math.abs(v - median)));
   if (deviation === 0) return labels;
-  return labels.map((v) => Math.min(median + 3 * deviation, Math.max(median - 3 * deviation, v)));
+  // among many, the far ones are few and count for little
+  const most = 3 * deviation * Math.max(1, Math.sqrt(labels.length / 32));
+  return labels.map((v) => Math.min(median + most, Math.max(median - most, v)));
 }
 
 /** Half of the verdict's slope is the prior mean; a few samples more cannot outvote it at once, which fades as they grow. */

@@ -25,62 +25,42 @@ export function graphFeatures(graph: DetailedGraph): Float32Array {
 
 function features(g: DetailedGraph): Map<string, number> {
   const found = new Map<string, number>();
-  const kinds = Array.from(g.ops, (_, v) => kindOf(g, v));
   const { macs, params } = g.extras;
-  const total = (values: Float64Array): number => values.reduce((a, b) => a + b, 0);
-  const allParams = total(params);
   const log = (v: number): number => Math.log10(Math.max(0, v) + 1);
-  const count = (test: (v: number) => boolean): number => kinds.reduce((n, _, v) => n + (test(v) ? 1 : 0), 0);
+  const paths = pathsOf(g);
+  const [height, width] = inputSize(g);
+  const t = tallies(g, height * width);
 
-  found.set('macs', log(g.macs)).set('params', log(allParams));
+  found.set('macs', log(g.macs)).set('params', log(params.reduce((a, b) => a + b, 0)));
   found.set('nodes', log(g.size)).set('weighted', log(g.weighted));
   const weights = (v: number): number => (v < g.weighted ? 1 : 0);
-  found.set('depth', log(extreme(g, Math.max, weights)));
-  found.set('shortest', log(extreme(g, Math.min, weights)));
-  const [height, width] = inputSize(g);
+  found.set('depth', log(paths(Math.max, weights)));
+  found.set('shortest', log(paths(Math.min, weights)));
   found.set('resolution', Math.log2(Math.max(1, Math.sqrt(height * width))));
   found.set('activations', log(activations(g)));
-  const spatial = (v: number): number =>
-    kinds[v] === 'conv' || kinds[v] === 'large' || kinds[v] === 'depthwise' ? 1 : 0;
-  found.set('spatial', log(count((v) => spatial(v) === 1)));
-  found.set('spatial path', log(extreme(g, Math.max, spatial)));
+  const spatial = (v: number): number => (t.kinds[v] === 1 || t.kinds[v] === 2 || t.kinds[v] === 3 ? 1 : 0);
+  found.set('spatial', log(t.count[1]! + t.count[2]! + t.count[3]!));
+  found.set('spatial path', log(paths(Math.max, spatial)));
   found.set('edges', g.size === 0 ? 0 : g.sources.length / g.size);
 
-  const stages = Array.from({ length: g.size }, (_, v) => stageOf(g, v, height * width));
-  const stageMacs = new Float64Array(STAGES);
-  const stageParams = new Float64Array(STAGES);
-  const stageWidth = new Float64Array(STAGES);
-  const stageCount = new Float64Array(STAGES);
-  for (let v = 0; v < g.size; v++) {
-    const s = stages[v]!;
-    stageMacs[s]! += macs[v]!;
-    stageParams[s]! += params[v]!;
-    if (v >= g.weighted) continue;
-    stageCount[s]!++;
-    stageWidth[s]! += Math.log2(Math.max(1, g.resolutions[6 * v + 5]!));
-  }
   for (let s = 0; s < STAGES; s++) {
-    found.set(`macs@${s}`, log(stageMacs[s]!)).set(`params@${s}`, log(stageParams[s]!));
-    found.set(`weighted@${s}`, log(stageCount[s]!)).set(`width@${s}`, stageWidth[s]! / Math.max(1, stageCount[s]!));
+    found.set(`macs@${s}`, log(t.stageMacs[s]!)).set(`params@${s}`, log(t.stageParams[s]!));
+    found
+      .set(`weighted@${s}`, log(t.stageCount[s]!))
+      .set(`width@${s}`, t.stageWidth[s]! / Math.max(1, t.stageCount[s]!));
   }
-
-  for (const kind of KINDS) {
-    const own = (v: number): boolean => kinds[v] === kind;
-    const one = (v: number): number => (own(v) ? 1 : 0);
-    found.set(`count/${kind}`, log(count(own)));
-    found.set(`longest/${kind}`, log(extreme(g, Math.max, one)));
-    found.set(`shortest/${kind}`, log(extreme(g, Math.min, one)));
-    let work = 0;
-    for (let v = 0; v < g.size; v++) if (own(v)) work += macs[v]!;
-    found.set(`work/${kind}`, log(work)).set(`share/${kind}`, g.macs === 0 ? 0 : work / g.macs);
+  KINDS.forEach((kind, k) => {
+    const one = (v: number): number => (t.kinds[v] === k ? 1 : 0);
+    found.set(`count/${kind}`, log(t.count[k]!));
+    found.set(`longest/${kind}`, log(paths(Math.max, one)));
+    found.set(`shortest/${kind}`, log(paths(Math.min, one)));
+    found.set(`work/${kind}`, log(t.work[k]!)).set(`share/${kind}`, g.macs === 0 ? 0 : t.work[k]! / g.macs);
     // where along the way they stand: cells differ by it
-    let place = 0;
-    for (let v = 0; v < g.size; v++) if (own(v)) place += stages[v]!;
-    found.set(`stage/${kind}`, place / Math.max(1, count(own)));
-    if (kind === 'activation' || kind === 'join' || kind === 'matrix') continue;
-    for (let s = 0; s < 5; s++) found.set(`count/${kind}@${s}`, log(count((v) => own(v) && stages[v] === s)));
-  }
-  VOCABULARY.forEach((name, op) => found.set(`op/${name}`, log(count((v) => g.ops[v] === op))));
+    found.set(`stage/${kind}`, t.place[k]! / Math.max(1, t.count[k]!));
+    if (kind === 'activation' || kind === 'join' || kind === 'matrix') return;
+    for (let s = 0; s < 5; s++) found.set(`count/${kind}@${s}`, log(t.at[k * STAGES + s]!));
+  });
+  VOCABULARY.forEach((name, op) => found.set(`op/${name}`, log(t.ops[op]!)));
   found.set(
     'kernel',
     mean(g, (v) => Math.max(g.kernels[2 * v]!, g.kernels[2 * v + 1]!)),
@@ -98,6 +78,59 @@ function features(g: DetailedGraph): Map<string, number> {
     mean(g, (v) => g.bias[v]!),
   );
   return found;
+}
+
+interface Tallies {
+  /** Index of KINDS of each node; -1 for none. */
+  readonly kinds: Int8Array;
+  /** By kind: nodes, MACs, sum of stages. */
+  readonly count: Float64Array;
+  readonly work: Float64Array;
+  readonly place: Float64Array;
+  /** [kinds, stages] nodes. */
+  readonly at: Float64Array;
+  readonly ops: Float64Array;
+  readonly stageMacs: Float64Array;
+  readonly stageParams: Float64Array;
+  /** Weighted nodes, and the sum of their log widths. */
+  readonly stageCount: Float64Array;
+  readonly stageWidth: Float64Array;
+}
+
+/** Everything that is counted, in one pass over the nodes. */
+function tallies(g: DetailedGraph, area: number): Tallies {
+  const { macs, params } = g.extras;
+  const t = {
+    kinds: new Int8Array(g.size),
+    count: new Float64Array(KINDS.length),
+    work: new Float64Array(KINDS.length),
+    place: new Float64Array(KINDS.length),
+    at: new Float64Array(KINDS.length * STAGES),
+    ops: new Float64Array(VOCABULARY.length),
+    stageMacs: new Float64Array(STAGES),
+    stageParams: new Float64Array(STAGES),
+    stageCount: new Float64Array(STAGES),
+    stageWidth: new Float64Array(STAGES),
+  };
+  for (let v = 0; v < g.size; v++) {
+    const kind = kindOf(g, v);
+    const k = kind === undefined ? -1 : KINDS.indexOf(kind);
+    const s = stageOf(g, v, area);
+    t.kinds[v] = k;
+    t.ops[g.ops[v]!]!++;
+    t.stageMacs[s]! += macs[v]!;
+    t.stageParams[s]! += params[v]!;
+    if (v < g.weighted) {
+      t.stageCount[s]!++;
+      t.stageWidth[s]! += Math.log2(Math.max(1, g.resolutions[6 * v + 5]!));
+    }
+    if (k < 0) continue;
+    t.count[k]!++;
+    t.work[k]! += macs[v]!;
+    t.place[k]! += s;
+    t.at[k * STAGES + s]!++;
+  }
+  return t;
 }
 
 function kindOf(g: ComputationGraph, v: number): Kind | undefined {
@@ -137,26 +170,31 @@ function activations(g: ComputationGraph): number {
   return sum;
 }
 
-/** The largest or smallest sum of weights along a path from a first to a last node. */
-function extreme(g: ComputationGraph, pick: (a: number, b: number) => number, weight: (v: number) => number): number {
-  const sums = new Float64Array(g.size).fill(NaN);
+/** The largest or smallest sum of weights along a path from a first to a last node, for any weights. */
+function pathsOf(
+  g: ComputationGraph,
+): (pick: (a: number, b: number) => number, weight: (v: number) => number) => number {
   const into = new Int32Array(g.size + 1);
   for (const t of g.targets) into[t + 1]!++;
   for (let v = 0; v < g.size; v++) into[v + 1]! += into[v]!;
   const last = new Uint8Array(g.size).fill(1);
   for (const s of g.sources) last[s] = 0;
-  let best = NaN;
-  for (const v of g.order) {
-    let before = NaN;
-    // edges are sorted by target
-    for (let e = into[v]!; e < into[v + 1]!; e++) {
-      const s = sums[g.sources[e]!]!;
-      before = Number.isNaN(before) ? s : pick(before, s);
+  const sums = new Float64Array(g.size);
+  return (pick, weight) => {
+    let best = NaN;
+    for (const v of g.order) {
+      let before = NaN;
+      // edges are sorted by target
+      for (let e = into[v]!; e < into[v + 1]!; e++) {
+        const s = sums[g.sources[e]!]!;
+        before = Number.isNaN(before) ? s : pick(before, s);
+      }
+      const sum = (Number.isNaN(before) ? 0 : before) + weight(v);
+      sums[v] = sum;
+      if (last[v] === 1) best = Number.isNaN(best) ? sum : pick(best, sum);
     }
-    sums[v] = (Number.isNaN(before) ? 0 : before) + weight(v);
-    if (last[v] === 1) best = Number.isNaN(best) ? sums[v] : pick(best, sums[v]);
-  }
-  return Number.isNaN(best) ? 0 : best;
+    return Number.isNaN(best) ? 0 : best;
+  };
 }
 
 /** Over the weighted nodes. */

@@ -36,6 +36,8 @@ export interface PretrainOptions {
   readonly runtime: Runtime;
   /** Rows of a space at most. */
   readonly perSpace: number;
+  /** Of these the graph network, which takes most of the time, learns from so many a space. */
+  readonly networkRows?: number;
   /** Passes over the corpus: without labels, of the base, of the adapters, of the trunk. */
   readonly epochs: {
     readonly unlabelled: number;
@@ -61,11 +63,12 @@ export const UNLABELLED = ['fgp', 'statistics', 'none'] as const satisfies reado
 
 /** What the shipped predictor was made with. */
 export const DEFAULTS = {
-  perSpace: 2000,
-  epochs: { unlabelled: 2, base: 8, adapters: 10, trunk: 60 },
+  perSpace: 2500,
+  networkRows: 900,
+  epochs: { unlabelled: 1, base: 4, adapters: 4, trunk: 60 },
   unlabelled: 'fgp',
   mode: 'scores',
-} as const satisfies Pick<PretrainOptions, 'perSpace' | 'epochs' | 'unlabelled' | 'mode'>;
+} as const satisfies Pick<PretrainOptions, 'perSpace' | 'networkRows' | 'epochs' | 'unlabelled' | 'mode'>;
 
 /** Share of each space's rows that is kept back to tell how good each head is. */
 const HELD_OUT = 0.1;
@@ -83,6 +86,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
     return Number.isNaN(labels[k]) ? NaN : transformLabel(transforms[k]!, labels[k]!, graph.macs);
   };
 
+  const some = fewOfEach(corpus, split.train, options.networkRows ?? DEFAULTS.networkRows);
   const fresh = freshWeights(weightDims(size), rng.fork('base'));
   const started = yield* staged(
     'unlabelled',
@@ -90,17 +94,17 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
       kind: options.unlabelled,
       size,
       weights: fresh,
-      graphs: split.train.map((i) => corpus.rows[i]!.graph),
+      graphs: some.map((i) => corpus.rows[i]!.graph),
       epochs: options.epochs.unlabelled,
       batch: BATCH,
       rng: rng.fork('unlabelled'),
       runtime,
     }),
   );
-  const goodness = split.train.map((row) => {
+  const goodness = (row: number): number => {
     const known = corpus.labels.map((_, k) => target(row, k)).filter((v) => !Number.isNaN(v));
     return known.reduce((a, b) => a + b, 0) / known.length;
-  });
+  };
   const base = yield* staged(
     'base',
     fitNetwork({
@@ -109,12 +113,12 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
       trained: () => true,
       objective: regression(
         (v) => [v.base],
-        (s) => goodness[s]!,
+        (s) => goodness(some[s]!),
         () => 1,
         1,
       ),
-      samples: split.train.length,
-      graph: (s) => corpus.rows[split.train[s]!]!.graph,
+      samples: some.length,
+      graph: (s) => corpus.rows[some[s]!]!.graph,
       epochs: options.epochs.base,
       batch: BATCH,
       rate: 3e-3,
@@ -126,7 +130,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
 
   let weights: Weights = base;
   for (const space of new Set(corpus.labels.map((l) => l.space))) {
-    const adapters = yield* staged(`adapters ${space}`, fitAdapters(corpus, split.train, space, target, base, options));
+    const adapters = yield* staged(`adapters ${space}`, fitAdapters(corpus, some, space, target, base, options));
     weights = withAdapters(weights, adapters);
   }
 
@@ -147,7 +151,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
       const { space, task, features } = corpus.rows[i]!;
       return { space, head: task, features };
     }),
-    goodness,
+    split.train.map((i) => goodness(i)),
   );
   weights = new Map([...weights, ...trunk, ['rank/w', floatTensor('rank/w', [rank.length, 1], rank)]]);
   const heldOut = await judge(corpus, split.test, weights, size, runtime);
@@ -207,6 +211,17 @@ function splitRows(corpus: Corpus, rng: Rng): { readonly train: readonly number[
   );
   const kept = new Set(test);
   return { train: corpus.rows.flatMap((_, i) => (kept.has(i) ? [] : [i])), test };
+}
+
+/** The first rows of each space, at most so many; they were shuffled when they were read. */
+function fewOfEach(corpus: Corpus, rows: readonly number[], most: number): number[] {
+  const counts = new Map<string, number>();
+  return rows.filter((i) => {
+    const { space } = corpus.rows[i]!;
+    const count = (counts.get(space) ?? 0) + 1;
+    counts.set(space, count);
+    return count <= most;
+  });
 }
 
 function labelTransform(corpus: Corpus, train: readonly number[], k: number, mode: LabelMode): LabelTransform {
