@@ -33,7 +33,8 @@ const PUBLISHED: Readonly<Record<string, number>> = {
   plain: -0.2442,
 };
 const ASKED = ['jacov', 'snip', 'synflow', 'grasp'];
-const LABEL = 'cifar10_test200_pct';
+// the one that the published figures are of
+const LABEL = 'naslib_cifar10valid_val200';
 
 export async function run(args: string[]): Promise<void> {
   const count = Number(args[0] ?? 200);
