@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { inWords } from '../src/errors.js';
 import { measureLatency } from '../src/measure/latency.js';
-import { readModel, sha256OfFile } from '../src/onnx/read.js';
+import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createEnsemble } from '../src/predictor/ensemble.js';
 import { DEFAULT_FITNESS, fitnessMethod, openPredictor, type FitnessMethod } from '../src/predictor/fitness-methods.js';
@@ -26,9 +26,8 @@ import { describeTraining, type TrainingPlan } from './finish-by-training.js';
 import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
 import { createRefusals } from './refusals.js';
-import { storedRounding, timedRounding, type Rounding } from './rounding.js';
-import { surgeryWith } from './replay.js';
-import { openTiming, WORTHWHILE, type Timing } from './timing.js';
+import { chooseRounding } from './rounding.js';
+import { factorsText, openTiming } from './timing.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
 import type { Confidence } from './trust.js';
@@ -133,7 +132,14 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   });
   const sourceSha256 = await sha256OfFile(options.model);
   const wantsLatency = options.wishes.latency !== undefined;
-  const rounding = await roundingOf(options);
+  const rounding = await chooseRounding({
+    asked: options.roundTo,
+    config: join(out, 'config.json'),
+    timed: wantsLatency,
+    model: options.model,
+    table,
+    ignore: options.ignore ?? (() => false),
+  });
   const { roundTo } = rounding;
   const workshop = yield* openWorkshop({
     model: options.model,
@@ -340,23 +346,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   }
 }
 
-/** As asked, as the run was begun, as timed, or not at all: see rounding.ts. */
-async function roundingOf({ roundTo, out, wishes, model, table, ignore }: OptimizeOptions): Promise<Rounding> {
-  if (roundTo !== undefined) return { roundTo, why: 'asked' };
-  const stored = storedRounding(join(out, 'config.json'));
-  if (stored !== undefined) return stored;
-  if (wishes.latency === undefined) return { roundTo: 1, why: 'default' };
-  const surgery = surgeryWith(table);
-  return timedRounding(surgery.analyse(readModel(model)), surgery, ignore ?? (() => false));
-}
-
 // --- words -----------------------------------------------------------------------------------------------------------------
-
-function factorsText({ macs, time }: NonNullable<Timing['factors']>): string {
-  const percent = (x: number): string => `${(100 * x).toFixed(0)} %`;
-  const verdict = time >= WORTHWHILE * macs ? 'they are used' : 'they are left alone';
-  return `two thin layers for one: MACs -${percent(macs)}, latency -${percent(time)}; ${verdict}`;
-}
 
 function confidenceText(confidence: Confidence | undefined, metric: string): string | undefined {
   if (confidence === undefined) return undefined;

@@ -7,9 +7,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { Analysis } from '../src/analysis/analyse.js';
 import { quietLatency } from '../src/measure/latency.js';
+import { readModel } from '../src/onnx/read.js';
+import type { OpTable } from '../src/ops/op.js';
 import { createFitness } from './fitness.js';
 import type { Genome } from './genome.js';
-import { createReplayer, type Surgery } from './replay.js';
+import { createReplayer, surgeryWith, type Surgery } from './replay.js';
 import { pruneChannels } from './mutations/prune-channels.js';
 
 export interface Rounding {
@@ -17,10 +19,31 @@ export interface Rounding {
   readonly why: 'asked' | 'timed' | 'default';
 }
 
-export const MULTIPLE = 8;
+const MULTIPLE = 8;
+
+export interface RoundingOptions {
+  readonly asked: number | undefined;
+  /** The run's config.json, where there is one. */
+  readonly config: string;
+  /** Does the run time networks? */
+  readonly timed: boolean;
+  readonly model: string;
+  readonly table: OpTable;
+  readonly ignore: (name: string) => boolean;
+}
+
+/** As asked, as the run was begun, as timed, or not at all. */
+export async function chooseRounding(options: RoundingOptions): Promise<Rounding> {
+  if (options.asked !== undefined) return { roundTo: options.asked, why: 'asked' };
+  const stored = storedRounding(options.config);
+  if (stored !== undefined) return stored;
+  if (!options.timed) return { roundTo: 1, why: 'default' };
+  const surgery = surgeryWith(options.table);
+  return timedRounding(surgery.analyse(readModel(options.model)), surgery, options.ignore);
+}
 
 /** What the run was started with; undefined when config.json says nothing of it. */
-export function storedRounding(config: string): Rounding | undefined {
+function storedRounding(config: string): Rounding | undefined {
   if (!existsSync(config)) return undefined;
   const stored = z.object({ roundTo: z.number(), rounding: z.enum(['asked', 'timed', 'default']) });
   const found = stored.safeParse(JSON.parse(readFileSync(config, 'utf8'))).data;
@@ -28,11 +51,7 @@ export function storedRounding(config: string): Rounding | undefined {
 }
 
 /** Times both; several rounds, one thread. */
-export async function timedRounding(
-  base: Analysis,
-  surgery: Surgery,
-  ignore: (name: string) => boolean,
-): Promise<Rounding> {
+async function timedRounding(base: Analysis, surgery: Surgery, ignore: (name: string) => boolean): Promise<Rounding> {
   const [rounded, under] = roundingProbes(base, surgery, ignore);
   if (rounded === undefined || under === undefined) return { roundTo: MULTIPLE, why: 'default' };
   const replayer = createReplayer(base, {

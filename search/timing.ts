@@ -66,3 +66,10 @@ export async function openTiming({ fitness, replayer, volatile, signal }: Timing
     ...(saving === undefined ? {} : { factors: saving }),
   };
 }
+
+/** In words. */
+export function factorsText({ macs, time }: NonNullable<Timing['factors']>): string {
+  const percent = (x: number): string => `${(100 * x).toFixed(0)} %`;
+  const verdict = time >= WORTHWHILE * macs ? 'they are used' : 'they are left alone';
+  return `two thin layers for one: MACs -${percent(macs)}, latency -${percent(time)}; ${verdict}`;
+}
