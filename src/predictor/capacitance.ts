@@ -1,6 +1,8 @@
 // Neural capacitance (arXiv 2201.04194; methods.md §8): the mean-field degree beta of the graph by which the weights of consecutive
 // dense layers drive each other in training. It falls to 0 as errors vanish, so accuracy regressed on beta, read at beta = 0, foretells
 // where a short fine-tune will end. The strengths of the edges are our working definition, as methods.md states it.
+// Measured on 12 pruned variants of the shipped example (`npm run bench -- capacitance`): Spearman with the final accuracy .944 and .942
+// after 4 and 5 short epochs against .888 and .909 of the last accuracy seen, but .867 against .944 after 3: too little to stop by.
 import { PareError } from '../errors.js';
 import { attrInt, type Model, type Node } from '../ir/graph.js';
 import { DataType, floatTensor, readFloats } from '../ir/tensor.js';
