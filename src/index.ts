@@ -53,7 +53,16 @@ export {
   type Session,
   type ValueMeta,
 } from './runtime/runtime.js';
+export { tfjsRuntime } from './runtime/tfjs.js';
 export { threadRuntime } from './runtime/threads.js';
+
+// Training inside ONNX: gradients are graphs, steps are graphs, a teacher stands in for labels.
+export { distillation } from './training/distillation.js';
+export { appendGradients, type Gradients } from './training/gradient.js';
+export type { Loss } from './training/loss.js';
+export type { Optimizer } from './training/optimizer.js';
+export { train, type TrainOptions, type TrainReport, type TrainResult } from './training/trainer.js';
+export type { TrainingPlan } from '../search/finish-by-training.js';
 
 // Recovery without training: learn what the channels of a network are worth, refit what was cut.
 export type { Importance, ImportanceContext } from './recovery/importance.js';
