@@ -79,8 +79,11 @@ export function trainingStep(
   const wanted = (options.trained ?? trainableNames(model.graph)).filter((name) => !frozen(name));
   const { graph, statistics } = options.batchNorm === 'frozen' ? still(model.graph) : inTrainingMode(model.graph);
   const shapes = inferShapes({ ...model, graph }, table, { inputs: dims });
+  const made = new Set(graph.nodes.flatMap((n) => n.outputs));
   const forward = createEmitter(graph, 'loss');
   const term = (value: string, loss: Loss, targets: string): { loss: string; dims: readonly number[] } => {
+    if (!shapes.types.has(value) && !made.has(value))
+      throw new PareError(`value "${value}": the network has none of this name`);
     const shape = concreteShape(shapes, value);
     if (shape === undefined) {
       throw new PareError(`value "${value}": its shape does not follow from the inputs', which training needs`);
