@@ -1,5 +1,5 @@
 // What a network's time is made of, learnt from networks that were timed: every layer costs something for being there (by resolution)
-// and something for each MAC (by resolution, depthwise apart). Linear, so that an allocation can weigh milliseconds where MACs mislead:
+// and something for each MAC (by resolution, depthwise apart), every run something for being called. Linear, so that an allocation can weigh milliseconds where MACs mislead:
 // two thin layers in the place of one save arithmetic and not time, a layer that is gone saves both.
 import { costModelOf, type CostModel, type CostTerm } from './cost-model.js';
 import type { Fitness, Landscape } from './fitness.js';
@@ -17,8 +17,9 @@ export interface LatencyLaw {
   costModel(landscape: Landscape): CostModel;
 }
 
-/** Before anything is timed, so much of the time is held to be arithmetic; the rest is spent by layers for being there. */
-const ARITHMETIC = 0.7;
+/** Before anything is timed, so much of the time is held to be arithmetic, and so much the price of a run; the rest is spent by layers. */
+const ARITHMETIC = 0.65;
+const CALL = 0.1;
 /** How far a share may be from what was held of it, and how far a timing is off, relative. */
 const SPREAD = 1;
 const NOISE = 0.03;
@@ -34,8 +35,13 @@ export function learnLatency(fitness: Fitness, samples: readonly Timed[]): Laten
   const features = ({ macs: m, layers: l }: Row): number[] => [
     ...m.map((x) => x / Math.max(1, macs)),
     ...l.map((x) => x / Math.max(1, layers)),
+    1,
   ];
-  const prior = [...widest.macs.map(() => ARITHMETIC * whole), ...widest.layers.map(() => (1 - ARITHMETIC) * whole)];
+  const prior = [
+    ...widest.macs.map(() => ARITHMETIC * whole),
+    ...widest.layers.map(() => (1 - ARITHMETIC - CALL) * whole),
+    CALL * whole,
+  ];
   const rows = samples.map(({ genome }) => {
     const { structure } = partsOf(genome);
     const landscape = fitness.landscape(structure);
@@ -59,6 +65,7 @@ export function learnLatency(fitness: Fitness, samples: readonly Timed[]): Laten
       const { shares: _shares, ...rest } = term;
       return [arithmetic, { ...rest, shares: [], base: weights[kinds + at]! / Math.max(1, layers) }];
     });
+    terms.push({ base: weights.at(-1)!, shares: [], stage: 0 });
     const made = costModelOf(terms, landscape.groups.length, landscape.macs.resolutions);
     known.set(landscape, made);
     return made;
