@@ -53,9 +53,19 @@ export interface SeenLabel {
   readonly column: string;
 }
 
+/** One feature's part in a prediction. */
+export interface Effect {
+  readonly feature: string;
+  readonly value: number;
+  /** How far it moved the prediction, in the label's unit. */
+  readonly effect: number;
+}
+
 export interface Fitted {
   /** In the order of `candidates`, in the label's unit. */
   predict(candidates: readonly Candidate[]): Promise<readonly Prediction[]>;
+  /** Why: the effects of the features that moved this prediction away from `base`, the largest first; they add up. */
+  readonly explain?: (candidate: Candidate) => { readonly base: number; readonly effects: readonly Effect[] };
 }
 
 export interface Method {

@@ -60,13 +60,24 @@ export function grafMethod(): Method {
     fit: async (train, task, rng) => {
       let table = tables.get(task.candidates);
       if (table === undefined) tables.set(task.candidates, (table = grafTable(task.candidates)));
-      const { row } = table;
+      const { row, names } = table;
       const forest = fitForest(
         train.map((t) => row(t.candidate)),
         train.map((t) => t.label),
         { rng },
       );
-      return { predict: async (candidates) => candidates.map((c) => forest.predict(row(c))) };
+      return {
+        predict: async (candidates) => candidates.map((c) => forest.predict(row(c))),
+        explain: (candidate) => {
+          const values = row(candidate);
+          const { base, columns } = forest.explain(values);
+          const effects = names.map((feature, f) => ({ feature, value: values[f]!, effect: columns[f]! }));
+          return {
+            base,
+            effects: effects.filter((e) => e.effect !== 0).toSorted((a, b) => Math.abs(b.effect) - Math.abs(a.effect)),
+          };
+        },
+      };
     },
   };
 }

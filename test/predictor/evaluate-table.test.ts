@@ -37,6 +37,20 @@ test('a table of encodings, packed or not: rows without the label are left out, 
   expect(await evaluate(method, plain.task, plain.labels, { samples: 30, seeds: 3 })).toEqual(figures);
 });
 
+test('why: what the features did adds up to the prediction, and the counted operator did most', async () => {
+  const { task, labels } = openTask({ table: write('t.csv', text), space: 'nb201', label: 'acc' });
+  const train = task.candidates.slice(0, 40).map((candidate, i) => ({ candidate, label: labels[i]! }));
+  const fitted = await (await METHODS.get('graf')!({})).fit(train, task, rng);
+  const asked = task.candidates[50]!;
+  const { base, effects } = fitted.explain!(asked);
+  const [said] = await fitted.predict([asked]);
+  expect(base + effects.reduce((s, e) => s + e.effect, 0)).toBeCloseTo(said!.mean, 9);
+  // the count of operator 2, or a column that says the same in other words
+  const tests = task.candidates.slice(40);
+  const counted = tests.filter((c) => fitted.explain!(c).effects[0]!.feature.endsWith(':2'));
+  expect(counted.length).toBeGreaterThan(tests.length / 2);
+});
+
 test('a folder of ONNX files without weights, with recipes that decide the label', async () => {
   const lines = ['file,group,pretrain,distilled,acc'];
   cells.slice(0, 12).forEach((cell, i) => {
@@ -55,7 +69,7 @@ test('a folder of ONNX files without weights, with recipes that decide the label
   expect(task.candidates[0]!.group).toBe(task.candidates[1]!.group);
   expect(task.candidates[0]!.graph().macs).toBeGreaterThan(1e6);
   const method = await METHODS.get('graf')!({});
-  const figures = await evaluate(method, task, labels, { samples: 12, seeds: 3 });
+  const figures = await evaluate(method, task, labels, { samples: 12, seeds: 1 });
   expect(figures.mae.mean).toBeLessThan(2.5);
   const flops = await evaluate(await METHODS.get('flops')!({}), task, labels, { samples: 0, seeds: 3 });
   expect(flops).toMatchObject({ samples: 0, seeds: 3, n: 24 });

@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest';
+import { leaveGroupsOut, type Blocks } from '../../src/predictor/gaussian-process.js';
+import { createRng } from '../../src/rng.js';
+
+const rng = createRng('process');
+const rows: Blocks[] = Array.from({ length: 60 }, () => [
+  Float64Array.from({ length: 3 }, () => rng.normal()),
+  Float64Array.of(rng.int(2)),
+]);
+const truth = rows.map(([x, r]) => Math.sin(x[0]!) + 0.5 * x[1]! + 2 * r[0]!);
+const options = { lengths: [1.5, 2], noise: 0.01 } as const;
+
+test('a group left out is foretold from the others, and its own labels do not matter', () => {
+  const groups = rows.map((_, i) => String(i % 12));
+  const [said] = leaveGroupsOut(rows, [truth], groups, options);
+  const error = truth.reduce((s, y, i) => s + (y - said![i]!) ** 2, 0) / 60;
+  const mean = truth.reduce((s, y) => s + y, 0) / 60;
+  expect(error).toBeLessThan(0.15 * (truth.reduce((s, y) => s + (y - mean) ** 2, 0) / 60));
+  // other labels of group 3 with the same mean and square, so that the scale stays what it was
+  const own = rows.flatMap((_, i) => (groups[i] === '3' ? [i] : []));
+  const turned = truth.map((y, i) => (own.includes(i) ? truth[own[(own.indexOf(i) + 1) % own.length]!]! : y));
+  const [other] = leaveGroupsOut(rows, [turned], groups, options);
+  for (const i of own) expect(other![i]!).toBeCloseTo(said![i]!, 6);
+});
