@@ -25,7 +25,7 @@ export function graphFeatures(graph: DetailedGraph): Float32Array {
 
 function features(g: DetailedGraph): Map<string, number> {
   const found = new Map<string, number>();
-  const { macs, params } = g.extras;
+  const { params } = g.extras;
   const log = (v: number): number => Math.log10(Math.max(0, v) + 1);
   const paths = pathsOf(g);
   const [height, width] = inputSize(g);

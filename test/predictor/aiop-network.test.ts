@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { spearman } from '../../src/predictor/correlation.js';
 import type { ComputationGraph } from '../../src/predictor/computation-graph.js';
-import { drain, fitNetwork, regression } from '../../src/predictor/fit-network.js';
+import { drain, fitNetwork, pairwiseHinge, regression } from '../../src/predictor/fit-network.js';
 import { packGraphs } from '../../src/predictor/graph-batch.js';
 import { fitLabels, restoreLabel, transformLabel, workFactor } from '../../src/predictor/labels.js';
 import {
@@ -12,7 +13,7 @@ import {
   withAdapters,
   type Weights,
 } from '../../src/predictor/network.js';
-import { elementCount, readFloats } from '../../src/ir/tensor.js';
+import { elementCount, floatTensor, readFloats } from '../../src/ir/tensor.js';
 import { createRng, type Rng } from '../../src/rng.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
 import { floatsOf, withSession } from '../../src/runtime/runtime.js';
@@ -128,6 +129,92 @@ describe('the network of AIO-P', () => {
     const joint = await run(both, graphs, 'adapters');
     const one = await run(first, graphs, 'adapters');
     graphs.forEach((_, i) => expect(joint[2 * i]).toBeCloseTo(one[i]!, 3));
+  });
+
+  it('has the gradients of central differences, in every group of weights', async () => {
+    const rng = createRng('gradients');
+    const size = { width: 32, layers: 2 };
+    const graphs = Array.from({ length: 4 }, (_, i) => randomGraph(rng.fork(`${i}`), 9 + i));
+    const weights = freshWeights(weightDims(size, 1), rng.fork('weights'));
+    const wanted = [1, -1, 0.5, 2];
+    const loss = async (w: Weights): Promise<number> =>
+      withSession(runtime, networkModel(size, w), {}, async (session) => {
+        const said = floatsOf((await session.run(packGraphs(graphs), ['adapters'])).get('adapters')!);
+        return said.reduce((sum, v, i) => sum + (v - wanted[i]!) ** 2 / 4, 0);
+      });
+    const rate = 1e-3;
+    const stepped = await drain(
+      fitNetwork({
+        size,
+        weights,
+        trained: () => true,
+        objective: regression(
+          (v) => v.adapters,
+          (s) => wanted[s]!,
+          () => 1,
+          1,
+        ),
+        samples: 4,
+        graph: (i) => graphs[i]!,
+        epochs: 1,
+        batch: 4,
+        rate,
+        schedule: () => 1,
+        optimizer: { kind: 'sgd', momentum: 0, decay: 0 },
+        rng,
+        runtime,
+      }),
+    );
+    // the base's own head is not in the loss: its gradient is exactly 0
+    const still = [...weights.keys()].filter((name) => name.startsWith('base/head'));
+    expect(still.every((n) => Buffer.compare(weights.get(n)!.bytes!(), stepped.get(n)!.bytes!()) === 0)).toBe(true);
+    const groups = [...weights.keys()].filter((name) => !name.startsWith('base/head'));
+    for (const name of groups) {
+      const before = readFloats(weights.get(name)!);
+      const after = readFloats(stepped.get(name)!);
+      const direction = before.map((v, i) => (v - after[i]!) / rate);
+      const length = Math.hypot(...direction);
+      // along the gradient itself, so that float32 has something to see
+      const moved = async (h: number): Promise<number> => {
+        const t = weights.get(name)!;
+        const values = before.map((v, i) => v + (h * direction[i]!) / Math.max(length, 1e-12));
+        return loss(new Map([...weights, [name, floatTensor(name, t.dims, values)]]));
+      };
+      const h = 1e-2;
+      const slope = ((await moved(h)) - (await moved(-h))) / (2 * h);
+      expect(Math.abs(slope - length)).toBeLessThan(0.03 * length + 5e-4);
+    }
+  });
+
+  it('learns an order from pairs', async () => {
+    const rng = createRng('pairs');
+    const graphs = Array.from({ length: 12 }, (_, i) => randomGraph(rng.fork(`${i}`), 6 + 2 * i));
+    const tuned = await drain(
+      fitNetwork({
+        size: REFERENCE,
+        weights: freshWeights(weightDims(REFERENCE), rng.fork('weights')),
+        trained: () => true,
+        objective: pairwiseHinge(
+          (v) => v.base,
+          (s) => s,
+          0.5,
+        ),
+        samples: graphs.length,
+        graph: (i) => graphs[i]!,
+        epochs: 60,
+        batch: 12,
+        rate: 3e-3,
+        rng: rng.fork('fit'),
+        runtime,
+      }),
+    );
+    const said = await run(tuned, graphs, 'base');
+    expect(
+      spearman(
+        said,
+        graphs.map((_, i) => i),
+      ),
+    ).toBeGreaterThan(0.9);
   });
 
   it('learns what it is shown', async () => {

@@ -12,7 +12,7 @@ import { graphFeatureNames, graphFeatures } from '../../src/predictor/graph-feat
 import { detailed } from '../../src/predictor/corpus.js';
 import { openPredictor, predictorModel, type PredictorFile } from '../../src/predictor/predictor-file.js';
 import { pretrain } from '../../src/predictor/pretrain.js';
-import { fitRank, rankScores } from '../../src/predictor/rank.js';
+import { fitRank, rankScores, standardized } from '../../src/predictor/rank.js';
 import { SOURCES } from '../../src/predictor/sources.js';
 import { nb201 } from '../../src/predictor/spaces/nb201.js';
 import { spearman } from '../../src/predictor/correlation.js';
@@ -162,6 +162,18 @@ describe('the head for few samples', () => {
     const mean = (ps: readonly { readonly deviation: number }[]): number =>
       ps.reduce((sum, p) => sum + p.deviation, 0) / ps.length;
     expect(mean(seen)).toBeLessThan(mean(one));
+  });
+
+  it('starts from a belief that the labels confirm, and drops one that they contradict', () => {
+    const few = [0, 1, 2, 3, 4];
+    const labels = few.map((i) => y[i]!);
+    const truth = standardized(y);
+    const error = (verdict?: Float64Array): number => {
+      const said = fitFewShot([views[1]!], few, labels, verdict).predict(rest);
+      return rest.reduce((sum, i, k) => sum + Math.abs(said[k]!.mean - y[i]!), 0) / rest.length;
+    };
+    expect(error(truth)).toBeLessThan(0.75 * error());
+    expect(error(truth.map((v) => -v))).toBeCloseTo(error(), 6);
   });
 
   it('predicts equal labels as they are', () => {
