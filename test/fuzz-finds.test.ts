@@ -54,3 +54,12 @@ test('a manifest without files, and one whose data are a folder', () => {
     rmSync(folder, { recursive: true });
   }
 });
+
+test.each([2 ** 40, -5])('a Scan of %i scanned inputs', (scans) => {
+  const scan = parseModelText(`
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[2] s, float[3,2] x) => (float[2] y, float[3,2] z)
+    { y, z = Scan <num_scan_inputs = ${scans}, body = b (float[2] a, float[2] c) => (float[2] d, float[2] e)
+      { d = Add (a, c) e = Identity (d) }> (s, x) }`);
+  expect(() => analyse(scan, standardOps)).toThrow(/num_scan_inputs is .*, but it has 2 inputs/);
+});

@@ -149,7 +149,12 @@ function damagedFields({ fields, kind }: Message, at: number, sample: Sample, rn
       return fields.with(at, { ...field, value: other.value, wire: other.wire });
     }
     case 5:
-      if (rng.next() < 0.05) return Array.from({ length: 3000 }, () => field);
+      // within reason: a file of a gigabyte needs a gigabyte
+      if (rng.next() < 0.05) {
+        const size =
+          field.value instanceof Uint8Array ? field.value.length : typeof field.value === 'bigint' ? 8 : 4096;
+        return Array.from({ length: Math.min(3000, Math.ceil(4e6 / (size + 1))) }, () => field);
+      }
       return fields.with(at, { ...field, wire: rng.int(6) });
     case 6:
       if (rng.next() < 0.05) return fields.with(at, { number: field.number, wire: 2, value: nested(kind, rng) });

@@ -159,6 +159,9 @@ function scanLayout(ctx: ShapeContext): ScanLayout {
   const batched = ctx.opset < 9;
   const first = batched ? 1 : 0;
   const scans = attrInt(ctx.node, 'num_scan_inputs', 0);
+  if (!(scans >= 0 && scans <= ctx.arity - first)) {
+    contradiction(ctx, `num_scan_inputs is ${scans}, but it has ${ctx.arity - first} inputs`);
+  }
   return { body: bodyOf(ctx, 'body'), scans, states: ctx.arity - first - scans, first, batched };
 }
 
