@@ -60,7 +60,7 @@ describe('what is wrong with the arguments is one sentence and exit code 2', () 
 
   test('every command has help with an example', async () => {
     const { out } = await pare('--help');
-    const commands = [...out.matchAll(/^ {2}pare (\w+)/gm)].map((m) => m[1]!);
+    const commands = [...out.matchAll(/^ {2}pare ([\w-]+)/gm)].map((m) => m[1]!);
     expect(commands).toContain('count');
     for (const command of commands) {
       const help = await pare(command, '--help');

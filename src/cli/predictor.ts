@@ -93,6 +93,7 @@ export const predictorCommand: CommandModule = {
     y
       .command(evaluateCommand)
       .command(pretrainCommand)
+      .example('$0 predictor evaluate --table T.csv --space nb201 --label accuracy --json', 'figures over seeds')
       .demandCommand(1, 'say what to do: pare predictor evaluate or pretrain'),
   handler: () => {},
 };

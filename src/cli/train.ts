@@ -206,6 +206,11 @@ async function run(args: Arguments): Promise<TrainResult> {
         ? withFoldedNorms(opened, standardOps)
         : opened;
   const dataset = openDataset(args.data, modelInputs(model));
+  // what is wrong with the options is said before anything runs
+  const bound = boundOf(args);
+  const schedule = scheduleOf(args.schedule);
+  const augment = augmentationOf(args.augment, dataset);
+  const plan = lossPlan(args, dataset, teacher !== undefined);
   // onnxruntime in a thread of its own: the next batch is loaded while it works on this one
   const runtime = await openRuntime(args.runtime, 1);
   console.error(`runs on ${runtime.name}`);
@@ -215,17 +220,15 @@ async function run(args: Arguments): Promise<TrainResult> {
   try {
     const rng = createRng(args.seed).fork('train');
     const shared = { runtime, rng, threads: args.threads, ...(teacher === undefined ? {} : { teacher }) };
-    const augment = augmentationOf(args.augment, dataset);
-    const plan = lossPlan(args, dataset, teacher !== undefined);
     const heldOut = await heldOutPart(dataset, { ...shared, batch: args.batch, share: args['held-out'] });
     const reports = train(model, dataset, {
       table: standardOps,
       ...shared,
-      bound: boundOf(args),
+      bound,
       batch: args.batch,
       optimizer: optimizerOf(kind, args.decay),
       rate: args.rate ?? (close && args.optimizer === undefined ? distillation.rate : RATES[kind]),
-      schedule: scheduleOf(args.schedule),
+      schedule,
       ...(plan.loss === undefined ? {} : { loss: plan.loss }),
       augment,
       step: {

@@ -70,7 +70,7 @@ function contentOf(out: string): Map<string, string> {
       .sort()
       .map((name) => {
         const text = readFileSync(join(root, name)).toString('latin1');
-        if (name !== 'report.md') return [name, text];
+        if (!name.startsWith('report.')) return [name, text];
         const [before, rest] = text.split('<!-- volatile: begin -->');
         return [name, `${before}${rest!.split('<!-- volatile: end -->')[1]}`];
       }),
