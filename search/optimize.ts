@@ -20,6 +20,7 @@ import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from
 import { inlineEvaluator } from './evaluator.js';
 import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
+import { distanceOver } from './distance.js';
 import type { Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
 import { describeTraining, type TrainingPlan } from './finish-by-training.js';
@@ -262,6 +263,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         return made === undefined || refusals.allows(made) ? made : undefined;
       },
       measure,
+      distance: distanceOver(fitness.base.groups.reduce((sum, g) => sum + g.size, 0)),
       ...(timing === undefined ? {} : { latency: (m) => timing.learn(m) }),
       ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
       ...('choose' in method ? { blindly: method.choose } : {}),
