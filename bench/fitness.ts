@@ -8,7 +8,7 @@ import type { Candidate } from '../search/fitness.js';
 import { reachable, targetsOf } from '../search/targets.js';
 import { createVariation } from '../search/variation.js';
 import { DEFAULT_EFFORT } from '../search/optimize.js';
-import type { Workshop } from '../search/workshop.js';
+import { probeBatch, type Workshop } from '../search/workshop.js';
 import { mean } from '../src/measure/statistics.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods, openPredictor } from '../src/predictor/fitness-methods.js';
 import { createRankAggregation } from '../src/predictor/rank-aggregation.js';
@@ -58,17 +58,22 @@ export async function run(args: string[]): Promise<void> {
 }
 
 async function search(
-  { fitness, replayer, original, assess }: Workshop,
+  workshop: Workshop,
   name: string,
   seed: string,
   evaluations: number,
   measure: (candidates: readonly Candidate[]) => Promise<(Result | undefined)[]>,
 ): Promise<number> {
+  const { fitness, replayer, original, assess } = workshop;
   const rng = createRng(seed);
   const constraints = constraintsOf({ flops: '50%' }, original);
   const variation = createVariation(fitness, replayer, reachable(fitness, replayer, targetsOf(constraints, original)));
   const method = fitnessMethod(name);
-  const predictor = await openPredictor(method, { rng: rng.fork('predictor'), base: () => replayer.base.model });
+  const predictor = await openPredictor(method, {
+    rng: rng.fork('predictor'),
+    base: () => replayer.base.model,
+    batch: () => probeBatch(workshop),
+  });
   const steps = explore({
     base: original,
     seeds: variation.seeds(20, rng.fork('seeds')),

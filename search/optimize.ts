@@ -32,7 +32,7 @@ import { factorsText, openTiming } from './timing.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
 import type { Confidence } from './trust.js';
-import { openWorkshop, type EffortPlan } from './workshop.js';
+import { openWorkshop, probeBatch, type EffortPlan } from './workshop.js';
 
 export interface OptimizeOptions {
   readonly model: string;
@@ -129,6 +129,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   const predictor = await openPredictor(method, {
     rng: rng.fork('predictor'),
     base: () => workshop.replayer.base.model,
+    batch: () => probeBatch(workshop),
     ...(options.predictor === undefined ? {} : { file: options.predictor }),
   });
   const sourceSha256 = await sha256OfFile(options.model);

@@ -11,7 +11,7 @@ import { withFloatWeights } from '../src/recovery/quantized-weights.js';
 import { learnFrom } from '../src/recovery/recover.js';
 import type { Knowledge } from '../src/recovery/knowledge.js';
 import { createRng } from '../src/rng.js';
-import type { Runtime, Session } from '../src/runtime/runtime.js';
+import type { Runtime, RuntimeTensor, Session } from '../src/runtime/runtime.js';
 import { resultOf, type Effort, type RecoveryContext } from './evaluator.js';
 import { withMeasurement, type Measured } from './explore.js';
 import { createFitness, type Candidate, type Fitness } from './fitness.js';
@@ -170,3 +170,13 @@ function memo(fitness: Fitness): (genome: Genome) => Candidate {
 function ascending(list: readonly number[]): number[] {
   return list.toSorted((a, b) => a - b);
 }
+
+/** A few of the samples that weights may be fitted on: 4 to 16 of them, the fewer the dearer the network. */
+export function probeBatch({ dataset, context, replayer }: Workshop): ReadonlyMap<string, RuntimeTensor> {
+  const affordable = Math.floor(PROBE_MACS / replayer.base.cost.macs);
+  const count = dataset.fixedBatch ?? Math.min(16, Math.max(4, affordable));
+  const { fit } = context;
+  return dataset.batch(Array.from({ length: count }, (_, i) => fit[i % fit.length]!)).inputs;
+}
+
+const PROBE_MACS = 1e9;

@@ -3,8 +3,10 @@
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
+import type { RuntimeTensor } from '../runtime/runtime.js';
 import { createAiopFitness } from './aiop-fitness.js';
 import { createEnsemble } from './ensemble.js';
+import { createOmniFitness } from './omni-fitness.js';
 import type { Predictor, PredictorInput } from './predictor.js';
 import { createRankAggregation } from './rank-aggregation.js';
 
@@ -15,6 +17,8 @@ export interface FitnessContext {
   readonly base?: () => Model;
   /** `--predictor FILE`, for methods that start from a pretrained one; absent: the shipped one. */
   readonly file?: string;
+  /** A few samples of the calibration data, for methods that run candidates forward once. */
+  readonly batch?: () => ReadonlyMap<string, RuntimeTensor>;
 }
 
 /** A method that foretells scores. */
@@ -52,6 +56,21 @@ export const fitnessMethods: readonly FitnessMethod[] = [
     create: async ({ rng, base, file }) => {
       if (base === undefined) throw new Error('the fitness "aiop" needs the network that is pared');
       return createAiopFitness({ rng, base, ...(file === undefined ? {} : { file }) });
+    },
+  },
+  {
+    name: 'omni',
+    summary:
+      'NGBoost over all of these: AIO-P, graph features, calibration signals, and proxies of one forward pass of each candidate (slower)',
+    takesFile: true,
+    create: async ({ rng, base, file, batch }) => {
+      if (base === undefined) throw new Error('the fitness "omni" needs the network that is pared');
+      return createOmniFitness({
+        rng,
+        base,
+        ...(file === undefined ? {} : { file }),
+        ...(batch === undefined ? {} : { batch }),
+      });
     },
   },
   {

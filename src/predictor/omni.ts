@@ -14,11 +14,13 @@ const FOLDS = 8;
 const NEIGHBOURS = 3;
 
 export interface Omni {
+  /** What it says of each training row when that one is left out, alone or with an eighth of the others. */
+  readonly leaveOneOut: readonly number[];
   /** Mean is the median of the belief, the interval holds nine tenths of it. */
   predict(row: ArrayLike<number>): Prediction;
 }
 
-/** Rows hold finite numbers; at least two. */
+/** Rows hold finite numbers; at least three. */
 export function fitOmni(rows: readonly Float64Array[], labels: readonly number[], rng: Rng): Omni {
   const n = rows.length;
   const scale = normalScores(labels);
@@ -33,22 +35,25 @@ export function fitOmni(rows: readonly Float64Array[], labels: readonly number[]
   const whole = fit(all, rng.fork('whole'));
   // what the model says of rows that it did not see, in its own deviations
   const surprises: number[] = [];
-  if (n >= 10) {
-    const order = rng.fork('folds').shuffle(all);
-    for (let fold = 0; fold < FOLDS; fold++) {
-      const left = order.filter((_, k) => k % FOLDS === fold);
-      const model = fit(
-        order.filter((_, k) => k % FOLDS !== fold),
-        rng.fork(`fold/${fold}`),
-      );
-      for (const i of left) {
-        const { mean, deviation } = model.predict(rows[i]!);
-        surprises.push(Math.abs(scale.scores[i]! - mean) / (deviation * distance(rows[i]!, i)));
-      }
+  const leftOut = scale.scores.map(() => 0);
+  const folds = n < 10 ? n : FOLDS;
+  const order = rng.fork('folds').shuffle(all);
+  for (let fold = 0; fold < folds; fold++) {
+    const left = order.filter((_, k) => k % folds === fold);
+    const model = fit(
+      order.filter((_, k) => k % folds !== fold),
+      rng.fork(`fold/${fold}`),
+    );
+    for (const i of left) {
+      const { mean, deviation } = model.predict(rows[i]!);
+      leftOut[i] = scale.label(mean);
+      surprises.push(Math.abs(scale.scores[i]! - mean) / (deviation * distance(rows[i]!, i)));
     }
   }
-  const stretch = surprises.length === 0 ? 3 : quantile(surprises, 0.9) / QUANTILE_90;
+  // of few surprises nine tenths say little
+  const stretch = n < 10 ? 3 : quantile(surprises, 0.9) / QUANTILE_90;
   return {
+    leaveOneOut: leftOut,
     predict(row) {
       const { mean, deviation } = whole.predict(row);
       const spread = deviation * stretch * distance(row);

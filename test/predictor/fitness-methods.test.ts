@@ -7,8 +7,15 @@ import { createVariation } from '../../search/variation.js';
 import { readModel } from '../../src/onnx/read.js';
 import { standardOps } from '../../src/ops/index.js';
 import { spearman } from '../../src/predictor/correlation.js';
-import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods, openPredictor } from '../../src/predictor/fitness-methods.js';
+import {
+  DEFAULT_FITNESS,
+  fitnessMethod,
+  fitnessMethods,
+  openPredictor,
+  type FitnessContext,
+} from '../../src/predictor/fitness-methods.js';
 import { createRng } from '../../src/rng.js';
+import { floatData } from '../../src/runtime/runtime.js';
 import { projectRoot } from '../shared.js';
 
 // The shipped example cut at random; the score falls with the loss that its weights foretell and with its MACs.
@@ -56,6 +63,51 @@ test.each(fitnessMethods.filter((m) => 'create' in m).map((m) => m.name))(
   },
   60_000,
 );
+
+test('omni looks at one forward pass of each candidate, and says what it would have said of each sample', async () => {
+  const rng = createRng('omni');
+  const input = base.model.graph.inputs[0]!.name;
+  const dims = [4, 3, 16, 16];
+  let asked = 0;
+  const batch = () => {
+    asked++;
+    return new Map([
+      [
+        input,
+        floatData(
+          dims,
+          Float32Array.from({ length: 4 * 3 * 256 }, () => rng.normal()),
+        ),
+      ],
+    ]);
+  };
+  const made = async (context: Partial<FitnessContext>) => {
+    const predictor = (await openPredictor(fitnessMethod('omni'), {
+      rng: createRng('one'),
+      base: () => base.model,
+      ...context,
+    }))!;
+    await predictor.fit(known.slice(0, 12));
+    return predictor;
+  };
+  const seeing = await made({ batch });
+  const blind = await made({});
+  expect(asked).toBe(1);
+  // the proxies are columns that trees can split by: what is said changes
+  const [a, b] = [await seeing.predict(fresh), await blind.predict(fresh)];
+  expect(a.map((p) => p.mean)).not.toEqual(b.map((p) => p.mean));
+  const left = seeing.leaveOneOut!()!;
+  expect(
+    spearman(
+      left,
+      known.slice(0, 12).map((s) => s.score),
+    ),
+  ).toBeGreaterThan(0.3);
+  for (const { mean, interval } of a) {
+    expect(interval![0]).toBeLessThanOrEqual(mean);
+    expect(interval![1]).toBeGreaterThanOrEqual(mean);
+  }
+}, 60_000);
 
 test('names are names, and a file that nobody reads is refused', async () => {
   expect(new Set(fitnessMethods.map((m) => m.name)).size).toBe(fitnessMethods.length);
