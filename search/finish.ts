@@ -11,6 +11,7 @@ import { checkModel } from '../src/ir/check.js';
 import type { Model } from '../src/ir/graph.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { readModel } from '../src/onnx/read.js';
+import type { Explanation } from '../src/predictor/explain.js';
 import { withRecipe, writeModel } from '../src/onnx/write.js';
 import type { Feeds } from '../src/recovery/walk.js';
 import { floatsOf, withSession, type Runtime, type RuntimeTensor } from '../src/runtime/runtime.js';
@@ -46,6 +47,8 @@ export interface FrontMember {
   readonly test?: Figure;
   readonly violation: number;
   readonly genome: Genome;
+  /** What moved the search's predictor most, against the mean of the front; absent where it cannot tell. */
+  readonly why?: Explanation;
   /** Where it was distilled from the original after the refit: for so many steps, and what it reached before. */
   readonly trained?: { readonly steps: number; readonly before: Figure };
 }

@@ -16,7 +16,7 @@ import { dominates } from './dominance.js';
 import type { Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
-import type { Genome } from './genome.js';
+import { genomeKey, type Genome } from './genome.js';
 import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
 import { createForeteller, effortGain, type Foreteller } from './foretell.js';
 import { chooseMembers } from './members.js';
@@ -103,6 +103,8 @@ export interface Refitted {
 /** An interrupted run hands over so many, measured on so many samples: it ends soon. */
 const HASTY_MEMBERS = 3;
 const HASTY_SAMPLES = 1000;
+/** Signals that are named for each member. */
+const REASONS = 6;
 /** Where nothing passes, so many times the front's size is tried before the run gives up. */
 const ROUNDS = 3;
 
@@ -135,6 +137,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   mkdirSync(join(out, 'candidates'), { recursive: true });
   let interrupted = early;
   const refitted: Refitted[] = [];
+  const handed = new Map<string, Measured>();
   const leftOut: { readonly genome: Genome; readonly reason: string }[] = [];
   // Where all that were chosen fail, others take their place.
   const failed = new Set<string>();
@@ -183,6 +186,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
           ...(latencyMs === undefined ? [] : [latencyMs]),
         ];
         refitted.push({ member, objectives });
+        handed.set(candidate.key, candidate);
         yield { stage: 'finish', measured: refitted.length, of: chosen.length, text: describeMember(member, original) };
       } catch (error) {
         if (signal?.aborted === true || isOfTheSystem(error)) throw error;
@@ -245,7 +249,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
       ...(foreteller.belief === undefined ? {} : { belief: foreteller.belief }),
     },
     ...(leaveOneOut === undefined ? {} : { leaveOneOut }),
-    candidates: members,
+    candidates: await explained(members, handed, options),
     ...(leftOut.length === 0 ? {} : { leftOut }),
   };
   writeJson(join(out, 'front.json'), front);
@@ -288,6 +292,19 @@ async function* foretellerOf(options: FrontOptions, hasty: boolean): AsyncGenera
     };
   }
   return foreteller;
+}
+
+/** With what moved the fitted predictor: of each member against the mean of all, or of all that was measured where it is alone. */
+async function explained(
+  members: readonly FrontMember[],
+  handed: ReadonlyMap<string, Measured>,
+  { measured, predictor }: FrontOptions,
+): Promise<FrontMember[]> {
+  const candidates = members.map((m) => handed.get(genomeKey(m.genome))!);
+  const why = await predictor.explain?.(candidates, candidates.length > 1 ? candidates : measured);
+  return members.map((m, i) =>
+    why === undefined ? m : { ...m, why: { ...why[i]!, effects: why[i]!.effects.slice(0, REASONS) } },
+  );
 }
 
 /** The most accurate within the budget first. */

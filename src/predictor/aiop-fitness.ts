@@ -22,5 +22,6 @@ export function createAiopFitness({ rng, base, file }: AiopFitnessOptions): Pred
     fit: async (samples) => ensemble.fit(await aiop.lookAt(samples)),
     predict: async (candidates) => ensemble.predict(await aiop.look(candidates)),
     leaveOneOut: () => ensemble.leaveOneOut(),
+    explain: async (candidates, among) => ensemble.explain(await aiop.look(candidates), await aiop.look(among)),
   };
 }

@@ -3,6 +3,7 @@
 // off as scores do; the other ridge learns the score itself and is clipped, since a line foretells anything where it extrapolates.
 import { createRng, type Rng } from '../rng.js';
 import { fitBayesianRidge } from './bayesian-ridge.js';
+import { explainAll } from './explain.js';
 import { fitForest } from './forest.js';
 import type { Predictor, PredictorInput, Prediction, Sample } from './predictor.js';
 
@@ -18,7 +19,10 @@ interface Fitted {
   readonly leftOut: readonly number[];
 }
 
-export function createEnsemble(rng: Rng = createRng('ensemble')): Predictor & Required<Pick<Predictor, 'leaveOneOut'>> {
+/** A predictor that can say all that one may ask. */
+export type Telling = Required<Predictor>;
+
+export function createEnsemble(rng: Rng = createRng('ensemble')): Telling {
   let fitted: Fitted | undefined;
   return {
     name: 'signals',
@@ -28,9 +32,15 @@ export function createEnsemble(rng: Rng = createRng('ensemble')): Predictor & Re
     predict: async (candidates) => {
       if (fitted === undefined) return candidates.map(() => ({ mean: 0, deviation: 1 }));
       const known = fitted;
-      return candidates.map((c) => predict(known, c));
+      return candidates.map((c) => predict(known, features(c)));
     },
     leaveOneOut: () => fitted?.leftOut,
+    explain: async (candidates, among) => {
+      if (fitted === undefined) return undefined;
+      const known = fitted;
+      const foretell = (row: Float64Array): number => predict(known, row).mean;
+      return explainAll(candidates, { foretell, rowOf: features, among, rng: rng.fork('explain') });
+    },
   };
 }
 
@@ -93,8 +103,7 @@ function lossScale(targets: readonly number[]): LossScale {
   };
 }
 
-function predict({ members, residual }: Fitted, candidate: PredictorInput): Prediction {
-  const row = features(candidate);
+function predict({ members, residual }: Fitted, row: Float64Array): Prediction {
   const said = members.map((m) => ({ ...m.predict(row), share: m.share }));
   const mean = said.reduce((sum, s) => sum + s.share * s.mean, 0);
   // Law of total variance over the members, plus what all leave unexplained.

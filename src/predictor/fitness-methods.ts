@@ -5,7 +5,7 @@ import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
 import type { RuntimeTensor } from '../runtime/runtime.js';
 import { createAiopFitness } from './aiop-fitness.js';
-import { createEnsemble } from './ensemble.js';
+import { createEnsemble, type Telling } from './ensemble.js';
 import { createOmniFitness } from './omni-fitness.js';
 import type { Predictor, PredictorInput } from './predictor.js';
 import { createRankAggregation } from './rank-aggregation.js';
@@ -88,7 +88,7 @@ export const fitnessMethods: readonly FitnessMethod[] = [
 ];
 
 /** Hides what calibration says. */
-function graphOnly(predictor: Predictor & Required<Pick<Predictor, 'leaveOneOut'>>): Predictor {
+function graphOnly(predictor: Telling): Predictor {
   const seen = (input: PredictorInput): PredictorInput => ({
     get graph() {
       return input.graph;
@@ -100,6 +100,7 @@ function graphOnly(predictor: Predictor & Required<Pick<Predictor, 'leaveOneOut'
     fit: (samples) => predictor.fit(samples.map((s) => Object.assign(seen(s), { score: s.score }))),
     predict: (candidates) => predictor.predict(candidates.map(seen)),
     leaveOneOut: () => predictor.leaveOneOut(),
+    explain: (candidates, among) => predictor.explain(candidates.map(seen), among.map(seen)),
   };
 }
 

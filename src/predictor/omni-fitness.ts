@@ -7,6 +7,7 @@ import { createRng, type Rng } from '../rng.js';
 import { ortRuntime } from '../runtime/ort.js';
 import type { RuntimeTensor } from '../runtime/runtime.js';
 import { createAiopSignals, withSignals } from './aiop-signals.js';
+import { explainAll } from './explain.js';
 import { fitOmni, type Omni } from './omni.js';
 import type { Predictor, PredictorInput, Sample } from './predictor.js';
 import { proxies } from './proxies/index.js';
@@ -52,6 +53,13 @@ export function createOmniFitness({ rng, base, file, batch }: OmniFitnessOptions
       return (await look(candidates)).map((c) => fitted.predict(rowOf(c)));
     },
     leaveOneOut: () => omni?.leaveOneOut,
+    async explain(candidates, among) {
+      const fitted = omni;
+      if (fitted === undefined) return undefined;
+      const foretell = (row: Float64Array): number => fitted.predict(row).mean;
+      const options = { foretell, rowOf, among: await look(among), rng: rng.fork('explain') };
+      return explainAll(await look(candidates), options);
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 // The seam between the search and whatever foretells a candidate's score. Accuracy is a fraction.
 import type { Graph } from '../ir/graph.js';
+import type { Explanation } from './explain.js';
 
 /** A candidate as a predictor sees it: its graph and cheap signals computed by search/fitness (reconstruction error, MACs by stage ...). */
 export interface PredictorInput {
@@ -28,6 +29,11 @@ export interface Predictor {
   predict(candidates: readonly PredictorInput[]): Promise<Prediction[]>;
   /** What it would have said of each sample of the last fit without having seen that one, in their order; where it can tell. */
   leaveOneOut?(): readonly number[] | undefined;
+  /** Why it foretells what it foretells of these, against the mean of others; where it can tell. */
+  explain?(
+    candidates: readonly PredictorInput[],
+    among: readonly PredictorInput[],
+  ): Promise<readonly Explanation[] | undefined>;
 }
 
 /** How a predictor does on the samples that it was fitted to, each one left out. */

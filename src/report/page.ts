@@ -6,6 +6,7 @@ import { analyse } from '../analysis/analyse.js';
 import type { Cost } from '../analysis/cost.js';
 import { groupReport, type GroupReport } from '../analysis/group-report.js';
 import { readModel } from '../onnx/read.js';
+import { whyText } from './why.js';
 import { bars, chart, escapeText, type Bar, type Mark } from './page-charts.js';
 import { SCRIPT, STYLE } from './page-style.js';
 import {
@@ -61,6 +62,7 @@ function page(input: PageInput): string {
     ...warnings(run),
     `<p>${escapeText(originalText(run))}</p>`,
     section('front', 'The front', frontChart(run) + key(KINDS) + frontTable(run)),
+    ...whySection(run),
     section('predicted', 'Predicted against measured', predictedChart(run)),
     section('chosen', 'Why each candidate was measured', volumeChart(run) + chosenList(run)),
     section('layers', 'MACs by layer, before and after', layersChart(input)),
@@ -202,6 +204,19 @@ function frontTable({ front }: RunFiles): string {
     head,
     rows.map((r) => r.join('')),
   );
+}
+
+/** Nothing where the predictor could not tell. */
+function whySection({ front }: RunFiles): string[] {
+  const rows = front.candidates.flatMap(({ file, why }) =>
+    why === undefined
+      ? []
+      : [`<td>${escapeText(file)}</td><td>${escapeText(whyText(why, isFraction(front.metric)))}</td>`],
+  );
+  if (rows.length === 0) return [];
+  const intro =
+    "<p>Signals that moved the search's predictor most (Shapley values; scores of the search, before the refit).</p>";
+  return [section('why', 'Why this candidate', intro + table(['file', 'why'], rows))];
 }
 
 function predictedChart({ front, searched }: RunFiles): string {

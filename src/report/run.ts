@@ -7,6 +7,7 @@ import { inferShapes } from '../analysis/shapes.js';
 import { PareError } from '../errors.js';
 import { readModel } from '../onnx/read.js';
 import type { OpTable } from '../ops/op.js';
+import { whySchema, whyText } from './why.js';
 import { frontChart, layerChart, predictionChart, toSvg, type FrontPoint, type LayerBar, type Pair } from './plot.js';
 
 const figure = z.object({
@@ -33,6 +34,7 @@ const member = z.object({
   test: figure.optional(),
   violation: z.number(),
   genome: z.array(edit),
+  why: whySchema.optional(),
 });
 
 const frontFile = z.object({
@@ -215,6 +217,19 @@ function foretellingLines({ foretelling, candidates, metric }: FrontReport): str
   ];
 }
 
+/** What set each member apart for the search's predictor. */
+function whyLines({ candidates, metric }: FrontReport): string[] {
+  const known = candidates.flatMap(({ file, why }) => (why === undefined ? [] : [{ file, why }]));
+  if (known.length === 0) return [];
+  const rows = known.map(({ file, why }) => `- ${file}: ${whyText(why, isFraction(metric))}.`);
+  return [
+    '',
+    "Why these, by the search's predictor (scores of the search, before the refit; Shapley values):",
+    '',
+    ...rows,
+  ];
+}
+
 function layerBars(before: Cost, after: Cost): LayerBar[] {
   const rest = new Map(after.nodes.map((n) => [n.node, n.macs]));
   const bars: LayerBar[] = [];
@@ -273,6 +288,7 @@ function reportText(
     `${searched.length} candidates were measured during the search on samples apart from the held-out ones; test data, where given, took no part in any choice.`,
     ...roundingLines(front.rounding),
     ...foretellingLines(front),
+    ...whyLines(front),
     ...failureLines(failed),
     '',
     '![front](plots/front.svg) ![predicted against measured](plots/predicted.svg)',

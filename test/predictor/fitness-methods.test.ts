@@ -49,7 +49,18 @@ test.each(fitnessMethods.filter((m) => 'create' in m).map((m) => m.name))(
         await predictor.fit(known);
         const left = predictor.leaveOneOut?.();
         expect(left?.length ?? known.length).toBe(known.length);
-        return predictor.predict(fresh);
+        const predictions = await predictor.predict(fresh);
+        const why = await predictor.explain?.(fresh.slice(0, 2), fresh);
+        why?.forEach(({ foretold, reference, effects }, i) => {
+          expect(foretold).toBe(predictions[i]!.mean);
+          const sum = effects.reduce((total, e) => total + e.effect, 0);
+          expect(sum).toBeCloseTo(foretold - reference, 9);
+          // the score was made of these two
+          expect(effects.slice(0, 12).some((e) => /^(loss|macs)/.test(e.signal))).toBe(true);
+        });
+        // a sum of ranks cannot tell
+        expect(why === undefined).toBe(name === 'proxies');
+        return predictions;
       }),
     );
     expect(said[1]).toEqual(said[0]);

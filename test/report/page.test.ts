@@ -41,6 +41,21 @@ describe('report.html', () => {
     expect(once.slice(0, at)).not.toContain('Took 1 s');
   });
 
+  test('says why each member is there, where the run could tell', () => {
+    const giving =
+      (why: unknown) =>
+      (text: string): string => {
+        // The cast: the published run has members.
+        const front = JSON.parse(text) as { candidates: Record<string, unknown>[] };
+        return JSON.stringify({ ...front, candidates: front.candidates.map((c) => ({ ...c, why })) });
+      };
+    expect(pageOf(giving(undefined))).not.toContain('Why this candidate');
+    const effects = [{ signal: 'macs', value: 0.5, mean: 0.4, effect: 0.1 }];
+    const text = pageOf(giving({ foretold: 0.9, reference: 0.8, effects }));
+    expect(text).toContain('Why this candidate');
+    expect(text).toContain('+10.00 by its share of the MACs (50.0 %; mean 40.0 %)');
+  });
+
   test('takes names from hostile models as text', () => {
     const text = pageOf((s) => s.replace('shapes-resnet.onnx', '</title><script>alert(1)</script>'));
     expect(text).not.toContain('<script>alert');
