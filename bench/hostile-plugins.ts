@@ -5,13 +5,13 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { isolatedRuntime } from '../src/runtime/isolated.js';
 import { verifyModels } from '../src/measure/verify.js';
 import { readModel } from '../src/onnx/read.js';
 import { standardOps } from '../src/ops/index.js';
 import { projectRoot } from '../test/shared-path.js';
 import { formatTable } from '../src/cli/format.js';
+import { builtProgram } from '../test/small-run.js';
 
 /** name -> what it does instead, and what is said of it. */
 const HOSTILE: Readonly<Record<string, readonly [string, RegExp]>> = {
@@ -61,7 +61,7 @@ async function search(folder: string, atOnce: boolean, evaluations: string): Pro
   const { status, stderr } = spawnSync(
     process.execPath,
     [
-      fileURLToPath(new URL('../src/cli/main.js', import.meta.url)),
+      builtProgram,
       'optimize',
       model,
       '--data',

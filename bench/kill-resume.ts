@@ -3,30 +3,18 @@
 // usage: npm run bench -- kill-resume [moments=50 [seed=1]]
 
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createRng } from '../src/rng.js';
-
-const program = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
-const example = fileURLToPath(new URL('../../examples/shapes', import.meta.url));
+import { archivedLines, builtProgram, contentOf, smallExample } from '../test/small-run.js';
 
 export async function run(args: string[]): Promise<void> {
   const moments = Number(args[0] ?? 50);
   const rng = createRng(args[1] ?? '1');
   const folder = mkdtempSync(join(tmpdir(), 'pare-kill-'));
   try {
-    prepare(folder);
+    smallExample(folder, { calib: 100 });
     const started = performance.now();
     const whole = join(folder, 'undisturbed');
     mustEnd(whole, []);
@@ -53,19 +41,10 @@ export async function run(args: string[]): Promise<void> {
   }
 }
 
-/** The shipped example with few of its images, so that a run takes seconds. */
-function prepare(folder: string): void {
-  copyFileSync(join(example, 'shapes-resnet.onnx'), join(folder, 'net.onnx'));
-  copyFileSync(join(example, 'shapes-train.npz'), join(folder, 'shapes-train.npz'));
-  // The cast: our own manifest, of which only `limit` changes.
-  const manifest = JSON.parse(readFileSync(join(example, 'calib.json'), 'utf8')) as object;
-  writeFileSync(join(folder, 'calib.json'), JSON.stringify({ ...manifest, limit: 100 }));
-}
-
 function commandFor(out: string): string[] {
   const from = join(out, '..');
   const options = ['--flops=50%', '--evaluations=10', '--members=2', '--seed=5', `--out=${out}`];
-  return [program, 'optimize', join(from, 'net.onnx'), `--data=${join(from, 'calib.json')}`, ...options];
+  return [builtProgram, 'optimize', join(from, 'net.onnx'), `--data=${join(from, 'calib.json')}`, ...options];
 }
 
 function mustEnd(out: string, more: readonly string[]): void {
@@ -87,27 +66,9 @@ async function killAfter(out: string, ms: number): Promise<boolean> {
 function stateOf(out: string): string {
   if (!existsSync(out)) return 'no folder yet';
   const files = readdirSync(out, { recursive: true, encoding: 'utf8' });
-  const lines = files.includes('archive.jsonl')
-    ? readFileSync(join(out, 'archive.jsonl'), 'utf8').split('\n').length - 1
-    : 0;
   const models = files.filter((f) => f.endsWith('.onnx')).length;
   const done = files.includes('front.json') ? ', front.json' : '';
-  return `${lines} candidates measured, ${models} exported${done}`;
-}
-
-/** Every file but run.json; of the reports, all but their volatile block. */
-function contentOf(root: string): Map<string, string> {
-  const names = readdirSync(root, { recursive: true, encoding: 'utf8' });
-  return new Map(
-    names
-      .filter((name) => name !== 'run.json' && statSync(join(root, name)).isFile())
-      .sort()
-      .map((name) => [name, withoutVolatile(readFileSync(join(root, name)).toString('latin1'))]),
-  );
-}
-
-function withoutVolatile(text: string): string {
-  return text.replace(/<!-- volatile: begin -->[^]*?<!-- volatile: end -->/g, '');
+  return `${archivedLines(out)} candidates measured, ${models} exported${done}`;
 }
 
 function differences(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): string[] {

@@ -1,24 +1,17 @@
 // Candidates a second on one core: generated, checked (our shapes, graph check), counted and scored. Default: ResNet-56.
 import { performance } from 'node:perf_hooks';
-import { readModel } from '../src/onnx/read.js';
-import { standardOps } from '../src/ops/index.js';
 import { createEnsemble } from '../src/predictor/ensemble.js';
 import { createRng } from '../src/rng.js';
-import { createFitness } from '../search/fitness.js';
 import { pruneChannels } from '../search/mutations/prune-channels.js';
-import { createReplayer, surgeryWith } from '../search/replay.js';
 import { createVariation } from '../search/variation.js';
 import { sharedPath } from '../test/shared-path.js';
+import { openSearch } from '../test/search/open-search.js';
 
 export async function run(args: string[]): Promise<void> {
   const path = args[0] ?? sharedPath('models', 'cifar10-resnet56.onnx');
   const count = Number(args[1] ?? 600);
   const rng = createRng('bench/score');
-  const surgery = surgeryWith(standardOps);
-  const base = surgery.analyse(readModel(path));
-  const rules = { surgery, mutations: [pruneChannels(surgery)], ignore: () => false, roundTo: 1, maxRatio: 1 };
-  const replayer = createReplayer(base, rules);
-  const fitness = createFitness(replayer);
+  const { replayer, fitness } = openSearch(path, { mutations: (surgery) => [pruneChannels(surgery)] });
   const variation = createVariation(fitness, replayer, { kind: 'macs', low: 0.3, high: 0.5 });
   const seeds = variation.seeds(16, rng);
   const predictor = createEnsemble(rng);

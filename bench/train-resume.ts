@@ -6,9 +6,9 @@ import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { cifarTask } from './support/cifar.js';
 import { pare } from './support/pare.js';
+import { builtProgram } from '../test/small-run.js';
 
 export async function run(args: string[]): Promise<void> {
   const steps = args[0] ?? '12';
@@ -33,8 +33,7 @@ export async function run(args: string[]): Promise<void> {
     return ['train', task.model, '--data', task.data, ...fixed, '--checkpoint', checkpoint, '-o', out];
   };
   const kept = join(folder, 'killed', 'training.checkpoint');
-  const main = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
-  const child = spawn(process.execPath, [main, ...command('killed')], { stdio: 'ignore' });
+  const child = spawn(process.execPath, [builtProgram, ...command('killed')], { stdio: 'ignore' });
   const ended = new Promise((resolve) => {
     child.once('exit', resolve);
   });

@@ -6,10 +6,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { runCommandLine } from '../src/cli/command-line.js';
 import { formatBytes, formatCount, formatTable } from '../src/cli/format.js';
 import { cifarManifest, hasCifar, preparations } from './cifar.js';
-import { describeShared, projectRoot, sharedPath } from './shared.js';
+import { describeShared, sharedPath } from './shared.js';
+import { builtProgram } from './small-run.js';
 
 // `npm test` builds first
-const program = join(projectRoot, 'dist', 'src', 'cli', 'main.js');
 
 let folder: string;
 beforeAll(() => {
@@ -155,11 +155,11 @@ describeShared('on real networks', ['models', 'images'], () => {
     },
   );
 
-  test.skipIf(!existsSync(program))(
+  test.skipIf(!existsSync(builtProgram))(
     'the built program: exit code, output through a pipe, and onnxruntime missing',
     () => {
       const run = (node: string[], ...args: string[]) =>
-        spawnSync(process.execPath, [...node, program, ...args], { encoding: 'utf8' });
+        spawnSync(process.execPath, [...node, builtProgram, ...args], { encoding: 'utf8' });
       const counted = run([], 'count', model('cifar10-resnet56.onnx'), '--json');
       expect([counted.status, counted.stderr]).toEqual([0, '']);
       expect(JSON.parse(counted.stdout)).toMatchObject({ macs: 125_485_696 });

@@ -1,13 +1,11 @@
 // Runs the command line as users do, in a process of its own.
 
 import { execFileSync, type ExecFileSyncOptions } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-
-const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+import { builtProgram } from '../../test/small-run.js';
 
 /** Standard output of `pare ARGS`; progress and errors go through. */
 export function pare(args: readonly string[], options: ExecFileSyncOptions = {}): string {
-  const output = execFileSync(process.execPath, [main, ...args], {
+  const output = execFileSync(process.execPath, [builtProgram, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
     maxBuffer: 2 ** 30,
     ...options,

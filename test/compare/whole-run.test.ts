@@ -1,16 +1,7 @@
 // The command line as users run it, on the shipped example with a few of its images: equal commands give equal folders, a process that
 // was killed is continued to the same end, and `compare` says the same twice. Needs the build, which `npm test` makes first.
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -19,31 +10,18 @@ import { readFinished } from '../../search/finished.js';
 import { readModel } from '../../src/onnx/read.js';
 import { writeModel } from '../../src/onnx/write.js';
 import { readRun } from '../../src/report/run.js';
-import { projectRoot } from '../shared.js';
-
-const program = join(projectRoot, 'dist', 'src', 'cli', 'main.js');
-const example = join(projectRoot, 'examples', 'shapes');
+import { archivedLines, builtProgram, contentOf, smallExample } from '../small-run.js';
 
 let folder = '';
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-whole-'));
-  copyFileSync(join(example, 'shapes-resnet.onnx'), join(folder, 'net.onnx'));
-  for (const [name, limit] of [
-    ['calib', 120],
-    ['test', 60],
-  ] as const) {
-    const file = name === 'calib' ? 'shapes-train.npz' : 'shapes-test.npz';
-    copyFileSync(join(example, file), join(folder, file));
-    // The cast: our own manifest, of which only `limit` changes.
-    const manifest = JSON.parse(readFileSync(join(example, `${name}.json`), 'utf8')) as object;
-    writeFileSync(join(folder, `${name}.json`), JSON.stringify({ ...manifest, limit }));
-  }
+  smallExample(folder, { calib: 120, test: 60 });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const optimizeTo = (out: string): string[] => [
-  program,
+  builtProgram,
   'optimize',
   join(folder, 'net.onnx'),
   '--flops=50%',
@@ -56,37 +34,24 @@ const optimizeTo = (out: string): string[] => [
 ];
 
 const compareWith = (...options: string[]): { code: number | null; out: string; err: string } => {
-  const args = [program, 'compare', join(folder, 'a'), '--data', join(folder, 'test.json'), '--fresh', '6', ...options];
+  const args = [
+    builtProgram,
+    'compare',
+    join(folder, 'a'),
+    '--data',
+    join(folder, 'test.json'),
+    '--fresh',
+    '6',
+    ...options,
+  ];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
   return { code: status, out: stdout, err: stderr };
 };
 
-/** Every file, the volatile one and the volatile block left out. */
-function contentOf(out: string): Map<string, string> {
-  const root = join(folder, out);
-  return new Map(
-    readdirSync(root, { recursive: true, encoding: 'utf8' })
-      .filter((name) => name !== 'run.json' && statSync(join(root, name)).isFile())
-      .sort()
-      .map((name) => {
-        const text = readFileSync(join(root, name)).toString('latin1');
-        if (!name.startsWith('report.')) return [name, text];
-        const [before, rest] = text.split('<!-- volatile: begin -->');
-        return [name, `${before}${rest!.split('<!-- volatile: end -->')[1]}`];
-      }),
-  );
-}
-
-/** Lines of the archive so far. */
-function linesOf(out: string): number {
-  const path = join(folder, out, 'archive.jsonl');
-  return existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0;
-}
-
 test('equal commands give equal folders; a killed run is continued to the same bytes; its predictions are compared', async () => {
   const first = spawnSync(process.execPath, optimizeTo('a'), { encoding: 'utf8' });
   expect(first).toMatchObject({ status: 0 });
-  const content = contentOf('a');
+  const content = contentOf(join(folder, 'a'));
   expect([...content.keys()]).toEqual(
     expect.arrayContaining(['archive.jsonl', 'config.json', 'front.json', 'report.md', 'plots/front.svg']),
   );
@@ -95,19 +60,20 @@ test('equal commands give equal folders; a killed run is continued to the same b
   expect(readFileSync(join(folder, 'a', 'report.md'), 'utf8')).toMatch(/volatile: begin -->\nTook .*candidates\/0\d/s);
 
   expect(spawnSync(process.execPath, optimizeTo('b')).status).toBe(0);
-  expect(contentOf('b')).toEqual(content);
+  expect(contentOf(join(folder, 'b'))).toEqual(content);
 
   const victim = spawn(process.execPath, optimizeTo('c'), { stdio: 'ignore' });
   const ended = new Promise((done) => victim.once('exit', done));
-  while (linesOf('c') < 4 && victim.exitCode === null) await new Promise((done) => setTimeout(done, 5));
+  while (archivedLines(join(folder, 'c')) < 4 && victim.exitCode === null)
+    await new Promise((done) => setTimeout(done, 5));
   victim.kill('SIGKILL');
   await ended;
   expect(victim.signalCode).toBe('SIGKILL');
-  const known = linesOf('c');
+  const known = archivedLines(join(folder, 'c'));
   expect(known).toBeGreaterThanOrEqual(4);
   const resumed = spawnSync(process.execPath, [...optimizeTo('c'), '--resume'], { encoding: 'utf8' });
   expect(resumed).toMatchObject({ status: 0 });
-  expect(contentOf('c')).toEqual(content);
+  expect(contentOf(join(folder, 'c'))).toEqual(content);
 
   // Every candidate that the predictor chose was foretold before it was measured.
   const { front, searched } = readRun(join(folder, 'a'));

@@ -19,6 +19,7 @@ import { openPlugins } from '../../src/plugin/load.js';
 import { createRng } from '../../src/rng.js';
 import { fillRandom } from '../analysis/random-weights.js';
 import { projectRoot } from '../shared.js';
+import { builtProgram } from '../small-run.js';
 
 let folder: string;
 beforeAll(() => {
@@ -82,9 +83,7 @@ test('README: the modules are plug-ins that work', () => {
   }
 });
 
-const program = join(projectRoot, 'dist', 'src', 'cli', 'main.js');
-
-test.skipIf(!existsSync(program))('README: the commands, in order', { timeout: 240_000 }, () => {
+test.skipIf(!existsSync(builtProgram))('README: the commands, in order', { timeout: 240_000 }, () => {
   const commands = snippets('README.md', 'sh', '## Plug-ins')[0]!.trim().split('\n');
   expect(commands.length).toBe(3);
   for (const line of commands) {
@@ -94,7 +93,7 @@ test.skipIf(!existsSync(program))('README: the commands, in order', { timeout: 2
     const [name, args] = [words[0], words.slice(1)];
     const run =
       name === 'npx'
-        ? spawnSync(process.execPath, [program, ...args.slice(1)], { cwd: folder, encoding: 'utf8' })
+        ? spawnSync(process.execPath, [builtProgram, ...args.slice(1)], { cwd: folder, encoding: 'utf8' })
         : spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8', env: {} });
     expect([line, run.status, run.stderr.includes('warning')]).toEqual([line, 0, false]);
   }
@@ -104,7 +103,7 @@ test.skipIf(!existsSync(program))('README: the commands, in order', { timeout: 2
   expect(config.plugins.map((p) => p.file)).toEqual(['skip-relu.mjs']);
 });
 
-test.skipIf(!existsSync(program))('CONTRIBUTING: the program', () => {
+test.skipIf(!existsSync(builtProgram))('CONTRIBUTING: the program', () => {
   const [text] = snippets('CONTRIBUTING.md', 'js');
   writeFileSync(join(folder, 'try.mjs'), text!);
   copyFileSync(join(projectRoot, 'examples', 'plugins', 'fuse-branches.mjs'), join(folder, 'my-plugin.mjs'));

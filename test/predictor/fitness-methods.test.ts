@@ -1,11 +1,6 @@
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { createFitness } from '../../search/fitness.js';
 import { pruneChannels } from '../../search/mutations/prune-channels.js';
-import { createReplayer, surgeryWith } from '../../search/replay.js';
 import { createVariation } from '../../search/variation.js';
-import { readModel } from '../../src/onnx/read.js';
-import { standardOps } from '../../src/ops/index.js';
 import { spearman } from '../../src/predictor/correlation.js';
 import {
   DEFAULT_FITNESS,
@@ -16,19 +11,10 @@ import {
 } from '../../src/predictor/fitness-methods.js';
 import { createRng } from '../../src/rng.js';
 import { floatData } from '../../src/runtime/runtime.js';
-import { projectRoot } from '../shared.js';
+import { openSearch, shapesModel } from '../search/open-search.js';
 
 // The shipped example cut at random; the score falls with the loss that its weights foretell and with its MACs.
-const surgery = surgeryWith(standardOps);
-const base = surgery.analyse(readModel(join(projectRoot, 'examples', 'shapes', 'shapes-resnet.onnx')));
-const replayer = createReplayer(base, {
-  surgery,
-  mutations: [pruneChannels(surgery)],
-  ignore: () => false,
-  roundTo: 1,
-  maxRatio: 1,
-});
-const fitness = createFitness(replayer);
+const { base, replayer, fitness } = openSearch(shapesModel, { mutations: (surgery) => [pruneChannels(surgery)] });
 const variation = createVariation(fitness, replayer, { kind: 'macs', low: 0.3, high: 1 });
 const samples = Array.from({ length: 44 }, (_, i) => {
   const rng = createRng(`cut/${i}`);

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { optimize, type OptimizeOptions, type OptimizeResult } from '../../search/optimize.js';
+import type { OptimizeOptions } from '../../search/optimize.js';
 import { withFoldedNorms } from '../../search/fold-norms.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { readModel } from '../../src/onnx/read.js';
 import { standardOps } from '../../src/ops/index.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
 import { floatsOf, withSession } from '../../src/runtime/runtime.js';
+import { runToEnd, smallEffort } from './open-search.js';
 
 const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
 
@@ -32,9 +33,8 @@ const settings = (out: string, changes: Partial<OptimizeOptions> = {}): Optimize
   table: standardOps,
   version: '0.0.0',
   effort: {
-    search: { mode: 'quick', images: 0, positions: 0 },
+    ...smallEffort,
     final: { mode: 'reconstruct', images: 48, positions: 16 },
-    calibrators: 0,
     learnImages: 60,
     scoreImages: 200,
     heldImages: 500,
@@ -44,18 +44,11 @@ const settings = (out: string, changes: Partial<OptimizeOptions> = {}): Optimize
   ...changes,
 });
 
-async function run(options: OptimizeOptions): Promise<OptimizeResult & { readonly lines: readonly string[] }> {
-  const lines: string[] = [];
-  const steps = optimize(options);
-  for (;;) {
-    const next = await steps.next();
-    if (next.done === true) return { ...next.value, lines };
-    lines.push(next.value.text ?? next.value.warning ?? '');
-  }
-}
-
 test('the best member is distilled and better for it; its recipe is in the file', { timeout: 120_000 }, async () => {
-  const { front, lines } = await run(settings('a'));
+  const lines: string[] = [];
+  const { front } = await runToEnd(settings('a'), (report) => {
+    lines.push(report.text ?? report.warning ?? '');
+  });
   const member = front.candidates[0]!;
   const { trained, measured } = member;
   expect(trained?.steps).toBe(40);
@@ -71,7 +64,9 @@ test('the best member is distilled and better for it; its recipe is in the file'
   expect(training.steps).toBe(40);
   expect(training.seed).toMatch(/^3\/train\//);
   // without time the run ends with what was there before, and the same search found it
-  const none = await run(settings('none', { training: { bound: { timeMs: 0 }, runtime: ortRuntime(), threads: 1 } }));
+  const none = await runToEnd(
+    settings('none', { training: { bound: { timeMs: 0 }, runtime: ortRuntime(), threads: 1 } }),
+  );
   expect(none.front.candidates[0]!.measured).toEqual(trained!.before);
   expect(none.front.candidates[0]!.trained).toBeUndefined();
 });

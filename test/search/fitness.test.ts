@@ -1,30 +1,24 @@
 import { expect, test } from 'vitest';
 import fc from 'fast-check';
 import { checkModel } from '../../src/ir/check.js';
-import { readModel } from '../../src/onnx/read.js';
-import { standardOps } from '../../src/ops/index.js';
 import { createRng } from '../../src/rng.js';
-import { createFitness, type Fitness } from '../../search/fitness.js';
+import type { Fitness } from '../../search/fitness.js';
 import { genomeKey, normalise, partsOf } from '../../search/genome.js';
 import { pruneChannels } from '../../search/mutations/prune-channels.js';
-import { createReplayer, surgeryWith, type Replayer } from '../../search/replay.js';
+import type { Replayer } from '../../search/replay.js';
 import { createVariation } from '../../search/variation.js';
 import { describeShared, sharedPath } from '../shared.js';
+import { openSearch } from './open-search.js';
 
 const models = ['cifar10-resnet20', 'cifar10-mobilenetv2-w0.5', 'cifar10-densenet-6-12-24', 'vit-cifar10-ibp'];
 const opened = new Map<string, { replayer: Replayer; fitness: Fitness }>();
-const open = (name: string, ignore: (n: string) => boolean = () => false, roundTo = 1) => {
-  const surgery = surgeryWith(standardOps);
-  const base = surgery.analyse(readModel(sharedPath('models', `${name}.onnx`)));
-  const replayer = createReplayer(base, {
-    surgery,
-    mutations: [pruneChannels(surgery)],
+const open = (name: string, ignore: (n: string) => boolean = () => false, roundTo = 1) =>
+  openSearch(sharedPath('models', `${name}.onnx`), {
+    mutations: (surgery) => [pruneChannels(surgery)],
     ignore,
     roundTo,
     maxRatio: 0.9,
   });
-  return { replayer, fitness: createFitness(replayer) };
-};
 const cached = (name: string) => {
   const known = opened.get(name) ?? open(name);
   opened.set(name, known);

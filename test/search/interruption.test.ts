@@ -1,17 +1,7 @@
 // What may happen to a run from outside: Ctrl-C, a second process, a full disk, a folder that cannot be written. The command line as
 // users run it, on the shipped example with a few of its images. Needs the build, which `npm test` makes first.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -19,24 +9,17 @@ import { checkModel } from '../../src/ir/check.js';
 import { readModel } from '../../src/onnx/read.js';
 import { claimFolder } from '../../search/checkpoint.js';
 import { readRun } from '../../src/report/run.js';
-import { projectRoot } from '../shared.js';
-
-const program = join(projectRoot, 'dist', 'src', 'cli', 'main.js');
-const example = join(projectRoot, 'examples', 'shapes');
+import { archivedLines, builtProgram, contentOf, smallExample } from '../small-run.js';
 
 let folder = '';
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-interruption-'));
-  copyFileSync(join(example, 'shapes-resnet.onnx'), join(folder, 'net.onnx'));
-  copyFileSync(join(example, 'shapes-train.npz'), join(folder, 'shapes-train.npz'));
-  // the cast: our own manifest, of which only `limit` changes
-  const manifest = JSON.parse(readFileSync(join(example, 'calib.json'), 'utf8')) as object;
-  writeFileSync(join(folder, 'calib.json'), JSON.stringify({ ...manifest, limit: 120 }));
+  smallExample(folder, { calib: 120 });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const argumentsFor = (out: string, ...more: string[]): string[] => [
-  program,
+  builtProgram,
   'optimize',
   join(folder, 'net.onnx'),
   '--flops=50%',
@@ -67,23 +50,6 @@ const until = async (holds: () => boolean): Promise<void> => {
   while (!holds()) await new Promise((next) => setTimeout(next, 5));
 };
 
-const linesOf = (out: string): number =>
-  existsSync(join(out, 'archive.jsonl')) ? readFileSync(join(out, 'archive.jsonl'), 'utf8').split('\n').length - 1 : 0;
-
-/** Every file, the volatile one and the volatile block left out. */
-const contentOf = (root: string): Map<string, string> =>
-  new Map(
-    readdirSync(root, { recursive: true, encoding: 'utf8' })
-      .filter((name) => name !== 'run.json' && statSync(join(root, name)).isFile())
-      .sort()
-      .map((name) => [
-        name,
-        readFileSync(join(root, name))
-          .toString('latin1')
-          .replace(/<!-- volatile: begin -->[^]*<!-- volatile: end -->/, ''),
-      ]),
-  );
-
 describe('an interrupted run', () => {
   let whole: Map<string, string>;
   beforeAll(() => {
@@ -93,7 +59,7 @@ describe('an interrupted run', () => {
   }, 120_000);
 
   test.each([
-    ['while it searches', (out: string) => linesOf(out) >= 2],
+    ['while it searches', (out: string) => archivedLines(out) >= 2],
     ['while it hands over', (out: string) => existsSync(join(out, 'candidates'))],
   ])(
     'ends with what it has %s, exit code 130, and goes on to the front of an undisturbed run',
@@ -136,7 +102,7 @@ describe('an interrupted run', () => {
   test('a second interruption ends it at once, and its folder can be taken over', async () => {
     const out = join(folder, 'twice');
     const { child, ended } = start(out);
-    await until(() => linesOf(out) >= 2 || child.exitCode !== null);
+    await until(() => archivedLines(out) >= 2 || child.exitCode !== null);
     child.kill('SIGINT');
     child.stderr?.once('data', () => child.kill('SIGINT'));
     const { status, signal } = await ended;

@@ -1,29 +1,14 @@
 // What time is made of: learnt from networks whose true times are known, and used to allocate milliseconds.
 import fc from 'fast-check';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { createFitness } from '../../search/fitness.js';
 import { partsOf, type Genome } from '../../search/genome.js';
 import { fitNonNegative, latencyProbes, learnLatency } from '../../search/latency-law.js';
-import { standardMutations } from '../../search/mutations/index.js';
-import { createReplayer, surgeryWith } from '../../search/replay.js';
 import { roundingProbes } from '../../search/rounding.js';
 import { createVariation } from '../../search/variation.js';
-import { readModel } from '../../src/onnx/read.js';
-import { standardOps } from '../../src/ops/index.js';
 import { createRng } from '../../src/rng.js';
-import { projectRoot } from '../shared.js';
+import { openSearch, shapesModel } from './open-search.js';
 
-const surgery = surgeryWith(standardOps);
-const base = surgery.analyse(readModel(join(projectRoot, 'examples', 'shapes', 'shapes-resnet.onnx')));
-const replayer = createReplayer(base, {
-  surgery,
-  mutations: standardMutations(surgery),
-  ignore: () => false,
-  roundTo: 1,
-  maxRatio: 1,
-});
-const fitness = createFitness(replayer);
+const { base, replayer, fitness } = openSearch(shapesModel);
 const plain = createVariation(fitness, replayer, { kind: 'macs', low: 0.3, high: 0.9 });
 
 /** A machine on which every layer costs a tenth of a millisecond and a MAC so much. */
@@ -112,7 +97,7 @@ test('rounding is judged by widths at multiples of 8 and just under them', () =>
     const { dead } = partsOf(genome!);
     return fitness.base.groups.filter((g) => g.size >= 16).map((g) => g.size - (dead.get(g.id)?.length ?? 0));
   };
-  const [rounded, under] = roundingProbes(base, surgery, () => false);
+  const [rounded, under] = roundingProbes(base, replayer.options.surgery, () => false);
   const [a, b] = [widths(rounded), widths(under)];
   expect(a.length).toBeGreaterThan(0);
   expect(a.every((w) => w % 8 === 0)).toBe(true);

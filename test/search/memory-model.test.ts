@@ -1,28 +1,13 @@
 // Peak memory as a budget: the moments at which too much is alive, and widths that hold the budget exactly.
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { createFitness } from '../../search/fitness.js';
 import { partsOf } from '../../search/genome.js';
 import { memoryModels } from '../../search/memory-model.js';
-import { standardMutations } from '../../search/mutations/index.js';
-import { createReplayer, surgeryWith } from '../../search/replay.js';
 import { createVariation } from '../../search/variation.js';
 import { momentsAbove } from '../../src/analysis/memory.js';
-import { readModel } from '../../src/onnx/read.js';
-import { standardOps } from '../../src/ops/index.js';
 import { createRng } from '../../src/rng.js';
-import { projectRoot } from '../shared.js';
+import { openSearch, shapesModel } from './open-search.js';
 
-const surgery = surgeryWith(standardOps);
-const base = surgery.analyse(readModel(join(projectRoot, 'examples', 'shapes', 'shapes-resnet.onnx')));
-const replayer = createReplayer(base, {
-  surgery,
-  mutations: standardMutations(surgery),
-  ignore: () => false,
-  roundTo: 1,
-  maxRatio: 1,
-});
-const fitness = createFitness(replayer);
+const { base, replayer, fitness } = openSearch(shapesModel);
 const peak = base.cost.peakMemoryBytes;
 
 describe('peak memory', () => {

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -9,21 +9,14 @@ import { readModel } from '../../src/onnx/read.js';
 import { standardOps } from '../../src/ops/index.js';
 import type { Runtime } from '../../src/runtime/runtime.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
-import { optimize, type OptimizeOptions, type OptimizeReport, type OptimizeResult } from '../../search/optimize.js';
+import type { OptimizeOptions, OptimizeReport } from '../../search/optimize.js';
 import { pick } from '../../search/pick.js';
 import { describeShared, sharedPath } from '../shared.js';
+import { contentOf } from '../small-run.js';
+import { runToEnd, smallEffort } from './open-search.js';
 
 let folder = '';
 let runtime: Runtime;
-
-/** Every file of a run but the volatile one, as text. */
-const contentOf = (out: string): Map<string, string> =>
-  new Map(
-    readdirSync(out, { recursive: true, encoding: 'utf8' })
-      .filter((name) => name !== 'run.json' && statSync(join(out, name)).isFile())
-      .sort()
-      .map((name) => [name, readFileSync(join(out, name)).toString('latin1')]),
-  );
 
 const settings = (out: string, changes: Partial<OptimizeOptions> = {}): OptimizeOptions => ({
   model: sharedPath('models', 'mnist-cntk.onnx'),
@@ -35,28 +28,9 @@ const settings = (out: string, changes: Partial<OptimizeOptions> = {}): Optimize
   runtime,
   table: standardOps,
   version: '0.0.0',
-  effort: {
-    search: { mode: 'quick', images: 0, positions: 0 },
-    final: { mode: 'reconstruct', images: 24, positions: 16 },
-    calibrators: 0,
-    learnImages: 40,
-    scoreImages: 60,
-    heldImages: 80,
-    members: 2,
-  },
+  effort: smallEffort,
   ...changes,
 });
-
-const run = async (
-  options: OptimizeOptions,
-  each: (report: OptimizeReport) => void = () => {},
-): Promise<OptimizeResult> => {
-  const steps = optimize(options);
-  for (let step = await steps.next(); ; step = await steps.next()) {
-    if (step.done === true) return step.value;
-    each(step.value);
-  }
-};
 
 describeShared(
   'optimize, on the MNIST network',
@@ -87,7 +61,7 @@ describeShared(
       async () => {
         const reports: OptimizeReport[] = [];
         let copies = 0;
-        const { front, evaluations, measured } = await run(settings('a'), (report) => {
+        const { front, evaluations, measured } = await runToEnd(settings('a'), (report) => {
           reports.push(report);
           // What a kill -9 leaves behind at this moment: the files, the lock of a dead process, half a line.
           if (report.stage !== 'seeds' && report.stage !== 'measured') return;
@@ -115,18 +89,18 @@ describeShared(
         expect(Math.max(...landed)).toBeGreaterThan(0.594 * whole);
         expect(front.candidates[0]!.measured.value).toBeGreaterThan(0.8);
 
-        await run(settings('b'));
+        await runToEnd(settings('b'));
         expect(contentOf(join(folder, 'b'))).toEqual(contentOf(join(folder, 'a')));
 
         let fresh = 0;
-        await run(settings('killed', { resume: true }), (report) => {
+        await runToEnd(settings('killed', { resume: true }), (report) => {
           if (report.stage === 'measured' || report.stage === 'seeds') fresh++;
         });
         expect(fresh).toBeGreaterThan(0);
         expect(contentOf(join(folder, 'killed'))).toEqual(contentOf(join(folder, 'a')));
 
-        await expect(run(settings('a'))).rejects.toThrow(/already holds a run.*--resume/);
-        await expect(run(settings('a', { resume: true, seed: '8' }))).rejects.toThrow(/other settings \(seed\)/);
+        await expect(runToEnd(settings('a'))).rejects.toThrow(/already holds a run.*--resume/);
+        await expect(runToEnd(settings('a', { resume: true, seed: '8' }))).rejects.toThrow(/other settings \(seed\)/);
 
         const all = front.candidates.map((c) => c.macs);
         expect(pick('accuracy>-50', join(folder, 'a'), front).from).toBe(
@@ -138,15 +112,15 @@ describeShared(
     );
 
     test('a run that the clock ended is repeated by its count', async () => {
-      const timed = await run(settings('clock', { evaluations: 100, timeMs: 1 }));
+      const timed = await runToEnd(settings('clock', { evaluations: 100, timeMs: 1 }));
       expect(timed.evaluations).toBeGreaterThan(0);
       expect(timed.evaluations).toBeLessThan(100);
-      await run(settings('count', { evaluations: timed.evaluations }));
+      await runToEnd(settings('count', { evaluations: timed.evaluations }));
       expect(contentOf(join(folder, 'count'))).toEqual(contentOf(join(folder, 'clock')));
     });
 
     test('a budget out of reach ends with the best that is in reach, and says so', async () => {
-      const { front } = await run(settings('tight', { wishes: { flops: '0.1%' }, evaluations: 4 }));
+      const { front } = await runToEnd(settings('tight', { wishes: { flops: '0.1%' }, evaluations: 4 }));
       expect(front.reached).toBe(false);
       expect(front.note).toMatch(/out of reach.*best it can reach/);
       expect(front.candidates.length).toBeGreaterThan(0);
@@ -154,12 +128,14 @@ describeShared(
 
     test('parameters and a lowest accuracy together', async () => {
       const wishes = { params: '70%', minAccuracy: '50%' };
-      const { front } = await run(settings('both', { wishes, evaluations: 6 }));
+      const { front } = await runToEnd(settings('both', { wishes, evaluations: 6 }));
       expect(front.candidates[0]!.params).toBeLessThanOrEqual(0.7 * front.original.params);
     });
 
     test('wishes that are none are named', async () => {
-      await expect(run(settings('bad', { wishes: { flops: 'half' } }))).rejects.toThrow(/--flops half: give a share/);
+      await expect(runToEnd(settings('bad', { wishes: { flops: 'half' } }))).rejects.toThrow(
+        /--flops half: give a share/,
+      );
     });
   },
 );

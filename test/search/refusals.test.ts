@@ -11,9 +11,10 @@ import type { Runtime } from '../../src/runtime/runtime.js';
 import { parseRecord } from '../../search/archive.js';
 import type { Genome } from '../../search/genome.js';
 import { proposeOne, type Mutation } from '../../search/mutations/mutation.js';
-import { optimize, type OptimizeOptions, type OptimizeResult } from '../../search/optimize.js';
+import type { OptimizeOptions, OptimizeResult } from '../../search/optimize.js';
 import { createRefusals, shortGenome } from '../../search/refusals.js';
-import { projectRoot } from '../shared.js';
+import { smallExample } from '../small-run.js';
+import { runToEnd } from './open-search.js';
 
 /** Puts a node before a Relu that is valid ONNX, of a domain that no runtime has. */
 const unheardOf = (name: string): Mutation => ({
@@ -81,16 +82,12 @@ describe('refusals', () => {
 });
 
 describe('a run with a mutation whose networks onnxruntime refuses', () => {
-  const example = join(projectRoot, 'examples', 'shapes');
   let folder = '';
   let runtime: Runtime;
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'pare-refusals-'));
     runtime = ortRuntime();
-    // the cast: our own manifest
-    const manifest = JSON.parse(readFileSync(join(example, 'calib.json'), 'utf8')) as { files: string[] };
-    const files = manifest.files.map((f) => join(example, f));
-    writeFileSync(join(folder, 'calib.json'), JSON.stringify({ ...manifest, files, limit: 100 }));
+    smallExample(folder, { calib: 100 });
   });
   afterAll(async () => {
     await runtime.close();
@@ -99,7 +96,7 @@ describe('a run with a mutation whose networks onnxruntime refuses', () => {
 
   const run = async (out: string, resume: boolean): Promise<{ result: OptimizeResult; warnings: string[] }> => {
     const options: OptimizeOptions = {
-      model: join(example, 'shapes-resnet.onnx'),
+      model: join(folder, 'net.onnx'),
       data: join(folder, 'calib.json'),
       out: join(folder, out),
       wishes: { flops: '60%' },
@@ -120,11 +117,10 @@ describe('a run with a mutation whose networks onnxruntime refuses', () => {
       },
     };
     const warnings: string[] = [];
-    const steps = optimize(options);
-    for (let step = await steps.next(); ; step = await steps.next()) {
-      if (step.done === true) return { result: step.value, warnings };
-      if (step.value.warning !== undefined) warnings.push(step.value.warning);
-    }
+    const result = await runToEnd(options, ({ warning }) => {
+      if (warning !== undefined) warnings.push(warning);
+    });
+    return { result, warnings };
   };
 
   test('goes on, writes down who failed and why, and does the same when it is resumed', async () => {
@@ -145,7 +141,7 @@ describe('a run with a mutation whose networks onnxruntime refuses', () => {
     expect(result.measured).toHaveLength(11 - failed.length);
     expect(result.front.candidates.length).toBeGreaterThan(0);
     expect(result.front.leaveOneOut).toHaveLength(11 - failed.length);
-    await writeReport(join(folder, 'a'), { table: standardOps, original: join(example, 'shapes-resnet.onnx') });
+    await writeReport(join(folder, 'a'), { table: standardOps, original: join(folder, 'net.onnx') });
     expect(readRun(join(folder, 'a')).failed).toHaveLength(failed.length);
     expect(readFileSync(join(folder, 'a', 'report.md'), 'utf8')).toMatch(/could not be measured or handed over:/);
 
