@@ -120,7 +120,8 @@ export {
   type ComparedCandidate,
   type Comparison,
 } from './compare/compare.js';
-export { readRun, writeReport, type ReportOptions, type RunFiles } from './report/run.js';
+export { writeReport, type ReportOptions } from './report/report.js';
+export { readRun, type RunFiles } from './report/run.js';
 
 // Plug-ins: what their files may export, and opening them with every call in a process of its own.
 export { openPlugins, type PluginOptions, type Plugins } from './plugin/load.js';

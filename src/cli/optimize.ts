@@ -11,8 +11,7 @@ import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
 import type { Plugins } from '../plugin/load.js';
 import { threadRuntime } from '../runtime/threads.js';
-import { writePage } from '../report/page.js';
-import { writeReport } from '../report/run.js';
+import { writeReport } from '../report/report.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
 import { dryRun } from './dry-run.js';
@@ -208,7 +207,6 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
     for (; step.done !== true; step = await steps.next()) show(step.value);
     const report = { table: plugins.table, original: args.model, volatile: volatileLines(step.value) };
     await writeReport(step.value.out, report);
-    writePage(step.value.out, report);
     const { interrupted } = step.value.front;
     const picked =
       args.pick === undefined || interrupted === true ? undefined : pick(args.pick, step.value.out, step.value.front);

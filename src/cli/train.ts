@@ -5,6 +5,7 @@ import { PareError } from '../errors.js';
 import { heldOutPart } from '../measure/held-out.js';
 import { writeModel } from '../onnx/write.js';
 import { standardOps } from '../ops/index.js';
+import { isFraction } from '../report/words.js';
 import { createRng } from '../rng.js';
 import { modelInputs } from '../runtime/source.js';
 import { optimizerNames, type Optimizer } from '../training/optimizer.js';
@@ -282,8 +283,7 @@ function below1(name: string) {
 }
 
 function shown({ metric, value }: HeldOut): string {
-  const share = metric === 'top1' || metric === 'top5' || metric === 'agreement';
-  return `${metric} ${share ? formatPercent(value, 2) : value.toPrecision(4)}`;
+  return `${metric} ${isFraction(metric) ? formatPercent(value, 2) : value.toPrecision(4)}`;
 }
 
 function progressLine(r: TrainReport): string {

@@ -1,49 +1,18 @@
 // report.html: one page that loads nothing, works from file://, by keyboard and with a screen reader, light and dark. Everything
 // volatile stands in one marked block at its end.
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { analyse } from '../analysis/analyse.js';
-import type { Cost } from '../analysis/cost.js';
-import { groupReport, type GroupReport } from '../analysis/group-report.js';
-import { readModel } from '../onnx/read.js';
-import { whyText } from './why.js';
+import type { GroupReport } from '../analysis/group-report.js';
+import { predictionPairs } from './chart-data.js';
 import { bars, chart, escapeText, type Bar, type Mark } from './page-charts.js';
 import { SCRIPT, STYLE } from './page-style.js';
-import {
-  costOf,
-  isFraction,
-  mostAccurate,
-  readRun,
-  recipeText,
-  showFigure,
-  writeBeside,
-  type FigureReport,
-  type ReportOptions,
-  type RunFiles,
-} from './run.js';
+import type { LayerBar } from './plot.js';
+import type { FigureReport, RunFiles } from './run.js';
+import { whyText } from './why.js';
+import { isFraction, mega, recipeText, showAlone, showFigure } from './words.js';
 
-/** Writes report.html beside front.json; returns its path. */
-export function writePage(folder: string, options: ReportOptions): string {
-  const run = readRun(folder);
-  const analysis = analyse(readModel(options.original), options.table);
-  const best = mostAccurate(run.front);
-  const config = join(folder, 'config.json');
-  const text = page({
-    run,
-    before: analysis.cost,
-    ...(best === undefined ? {} : { after: costOf(join(folder, best.file), options.table) }),
-    groups: groupReport(analysis),
-    ...(existsSync(config) ? { config: readFileSync(config, 'utf8') } : {}),
-    volatile: options.volatile ?? [],
-  });
-  return writeBeside(join(folder, 'report.html'), text);
-}
-
-interface PageInput {
+export interface PageInput {
   readonly run: RunFiles;
-  readonly before: Cost;
-  /** Of the most accurate member. */
-  readonly after?: Cost;
+  /** Of the original and of the most accurate member; none where the front is empty. */
+  readonly layers?: readonly LayerBar[];
   /** What can be cut of the original and what is frozen. */
   readonly groups: GroupReport;
   /** config.json as it stands. */
@@ -53,7 +22,8 @@ interface PageInput {
 
 type Member = RunFiles['front']['candidates'][number];
 
-function page(input: PageInput): string {
+/** The text of report.html. */
+export function pageText(input: PageInput): string {
   const { run, groups } = input;
   const { front } = run;
   const title = `${front.model}, pared`;
@@ -219,14 +189,13 @@ function whySection({ front }: RunFiles): string[] {
   return [section('why', 'Why this candidate', intro + table(['file', 'why'], rows))];
 }
 
-function predictedChart({ front, searched }: RunFiles): string {
-  const marks = searched.flatMap(({ score, predicted, genome }, i): Mark[] => {
-    const left = front.leaveOneOut?.[i];
-    const [x, how] = predicted === undefined ? [left, 'left out of the fit'] : [predicted.mean, 'before measuring'];
-    if (x === undefined) return [];
-    const text = [recipeText(genome), `predicted ${x.toPrecision(4)} (${how})`, `measured ${score.toPrecision(4)}`];
-    return [{ x, y: score, kind: predicted === undefined ? 'searched' : 'foretold', text }];
-  });
+function predictedChart(run: RunFiles): string {
+  const marks = predictionPairs(run).map(({ predicted, measured, kind, recipe }): Mark => ({
+    x: predicted,
+    y: measured,
+    kind: kind === 'before measuring' ? 'foretold' : 'searched',
+    text: [recipe, `predicted ${predicted.toPrecision(4)} (${kind})`, `measured ${measured.toPrecision(4)}`],
+  }));
   if (marks.length === 0) return '<p>Nothing was predicted in this run.</p>';
   const kinds = [
     ['foretold', 'foretold before it was measured'],
@@ -285,18 +254,11 @@ function chosenList({ front, searched }: RunFiles): string {
   return `<details><summary>${searched.length} candidates were measured</summary>${table(['', 'MACs', 'recipe', 'why', 'score'], rows)}</details>`;
 }
 
-function layersChart({ before, after }: PageInput): string {
-  if (after === undefined) return '<p>The front is empty.</p>';
-  const rest = new Map(after.nodes.map((n) => [n.node, n.macs]));
-  const rows: Bar[] = [];
-  const add = (name: string, was: number, is: number): void => {
-    rows.push({ name, before: was, after: is, text: `${name}: ${mega(was)} MACs before, ${mega(is)} after` });
-  };
-  for (const n of before.nodes) {
-    if (n.macs > 0) add(n.node, n.macs, rest.get(n.node) ?? 0);
-    rest.delete(n.node);
-  }
-  for (const [name, macs] of rest) if (macs > 0) add(name, 0, macs);
+function layersChart({ layers }: PageInput): string {
+  if (layers === undefined) return '<p>The front is empty.</p>';
+  const rows = layers.map(({ layer, before, after }): Bar => {
+    return { name: layer, before, after, text: `${layer}: ${mega(before)} MACs before, ${mega(after)} after` };
+  });
   const kinds = [
     ['searched', 'original'],
     ['front', 'most accurate member of the front'],
@@ -331,11 +293,6 @@ function figureText(f: FigureReport): string {
   return showFigure(f, isFraction(f.metric));
 }
 
-/** Without the difference: the original's to itself says nothing. */
 function aloneText(f: FigureReport): string {
-  return figureText({ ...f, difference: undefined });
-}
-
-function mega(v: number): string {
-  return `${(v / 1e6).toFixed(2)} M`;
+  return showAlone(f, isFraction(f.metric));
 }

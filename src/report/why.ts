@@ -1,5 +1,6 @@
 // "Why this candidate" in words: which signals moved the search's predictor most, against the mean of the front.
 import { z } from 'zod';
+import { signed } from './words.js';
 
 export const whySchema = z.object({
   foretold: z.number(),
@@ -14,10 +15,9 @@ const NAMED = 3;
 /** `foretold 97.9 % (front's mean 96.4 %): +0.8 expected loss in stage 1 0.02 (mean 0.05), ...`. */
 export function whyText(why: Why, percent: boolean): string {
   const score = (v: number): string => (percent ? `${(100 * v).toFixed(2)} %` : v.toPrecision(4));
-  const effect = (v: number): string => `${v >= 0 ? '+' : ''}${percent ? (100 * v).toFixed(2) : v.toPrecision(3)}`;
   const named = why.effects.slice(0, NAMED).map((e) => {
     const show = valueText(e.signal);
-    return `${effect(e.effect)} by ${signalText(e.signal)} (${show(e.value)}; mean ${show(e.mean)})`;
+    return `${signed(e.effect, percent)} by ${signalText(e.signal)} (${show(e.value)}; mean ${show(e.mean)})`;
   });
   const reasons = named.length === 0 ? 'nothing sets it apart' : named.join(', ');
   return `foretold ${score(why.foretold)}, the front's mean network ${score(why.reference)}: ${reasons}`;

@@ -4,23 +4,24 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { standardOps } from '../../src/ops/index.js';
 import { bars, chart, escapeText } from '../../src/report/page-charts.js';
-import { writePage } from '../../src/report/page.js';
+import { writeReport } from '../../src/report/report.js';
 import { readRun } from '../../src/report/run.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pare-page-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const options = { table: standardOps, original: 'examples/shapes/shapes-resnet.onnx', volatile: ['Took 1 s'] };
 
-function pageOf(change: (front: string) => string = (s) => s): string {
+async function pageOf(change: (front: string) => string = (s) => s): Promise<string> {
   const out = join(folder, 'run');
   cpSync('results/example', out, { recursive: true });
   writeFileSync(join(out, 'front.json'), change(readFileSync(join(out, 'front.json'), 'utf8')));
-  return readFileSync(writePage(out, options), 'utf8');
+  await writeReport(out, options);
+  return readFileSync(join(out, 'report.html'), 'utf8');
 }
 
 describe('report.html', () => {
-  test('loads nothing, and says everything of each front member where its mark is', () => {
-    const text = pageOf();
+  test('loads nothing, and says everything of each front member where its mark is', async () => {
+    const text = await pageOf();
     expect(text).not.toMatch(/(?:src|href)\s*=\s*"(?:https?:)?\/\//);
     expect(text).toContain("default-src 'none'");
     const { front, searched } = readRun('results/example');
@@ -33,15 +34,15 @@ describe('report.html', () => {
     expect(text).toContain('graph output &quot;logits&quot;');
   });
 
-  test('is the same for the same run but for the volatile block', () => {
-    const [once, again] = [pageOf(), pageOf()];
+  test('is the same for the same run but for the volatile block', async () => {
+    const [once, again] = [await pageOf(), await pageOf()];
     expect(again).toBe(once);
     const at = once.indexOf('<!-- volatile: begin -->');
     expect(at).toBeGreaterThan(0);
     expect(once.slice(0, at)).not.toContain('Took 1 s');
   });
 
-  test('says why each member is there, where the run could tell', () => {
+  test('says why each member is there, where the run could tell', async () => {
     const giving =
       (why: unknown) =>
       (text: string): string => {
@@ -49,21 +50,21 @@ describe('report.html', () => {
         const front = JSON.parse(text) as { candidates: Record<string, unknown>[] };
         return JSON.stringify({ ...front, candidates: front.candidates.map((c) => ({ ...c, why })) });
       };
-    expect(pageOf(giving(undefined))).not.toContain('Why this candidate');
+    expect(await pageOf(giving(undefined))).not.toContain('Why this candidate');
     const effects = [{ signal: 'macs', value: 0.5, mean: 0.4, effect: 0.1 }];
-    const text = pageOf(giving({ foretold: 0.9, reference: 0.8, effects }));
+    const text = await pageOf(giving({ foretold: 0.9, reference: 0.8, effects }));
     expect(text).toContain('Why this candidate');
     expect(text).toContain('+10.00 by its share of the MACs (50.0 %; mean 40.0 %)');
   });
 
-  test('takes names from hostile models as text', () => {
-    const text = pageOf((s) => s.replace('shapes-resnet.onnx', '</title><script>alert(1)</script>'));
+  test('takes names from hostile models as text', async () => {
+    const text = await pageOf((s) => s.replace('shapes-resnet.onnx', '</title><script>alert(1)</script>'));
     expect(text).not.toContain('<script>alert');
     expect(text).toContain('&lt;script&gt;alert(1)');
   });
 
-  test('says that a budget was not reached, and that a run was interrupted', () => {
-    const text = pageOf((s) =>
+  test('says that a budget was not reached, and that a run was interrupted', async () => {
+    const text = await pageOf((s) =>
       s.replace('"reached": true', '"reached": false, "note": "too little", "interrupted": true'),
     );
     expect(text).toContain('The budget was not reached: too little.');
