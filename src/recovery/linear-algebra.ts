@@ -4,7 +4,7 @@
 /** C [m, n] = A [m, k] · Bᵀ, B [n, k]. */
 export function multiplyTransposed(a: Float64Array, m: number, k: number, b: Float64Array, n: number): Float64Array {
   const c = new Float64Array(m * n);
-  accumulate(c, n, 0, 0, a, k, 0, b, k, 0, m, n, k, 1);
+  accumulate(part(c, n), part(a, k), part(b, k), { rows: m, columns: n, depth: k, sign: 1 });
   return c;
 }
 
@@ -16,7 +16,8 @@ export function cholesky(a: Float64Array, n: number): Float64Array | undefined {
     const end = Math.min(n, start + BLOCK);
     // everything left of this block column is final: subtract its share from the panel below in one product
     for (let row = start; row < n; row += BLOCK) {
-      accumulate(l, n, row, start, l, n, row, l, n, start, Math.min(BLOCK, n - row), end - start, start, -1);
+      const size = { rows: Math.min(BLOCK, n - row), columns: end - start, depth: start, sign: -1 };
+      accumulate(part(l, n, row, start), part(l, n, row), part(l, n, start), size);
     }
     for (let j = start; j < end; j++) {
       const rowJ = j * n;
@@ -135,23 +136,8 @@ export function inverseFromCholesky(l: Float64Array, n: number): Float64Array {
   for (let start = 0; start < n; start += BLOCK) {
     const rows = Math.min(BLOCK, n - start);
     for (let column = 0; column <= start; column += BLOCK) {
-      accumulateFrom(
-        inverse,
-        n,
-        start,
-        column,
-        m,
-        n,
-        start,
-        m,
-        n,
-        column,
-        rows,
-        Math.min(BLOCK, n - column),
-        start,
-        n,
-        1,
-      );
+      const size = { rows, columns: Math.min(BLOCK, n - column), depth: n - start, sign: 1 };
+      accumulate(part(inverse, n, start, column), part(m, n, start, start), part(m, n, column, start), size);
     }
   }
   for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) inverse[j * n + i] = inverse[i * n + j]!;
@@ -287,53 +273,41 @@ function solveOne(l: Float64Array, n: number, x: Float64Array, r: number): void 
   }
 }
 
-/** C[ci.., cj..] += sign · A[ai.., 0..k) · B[bj.., 0..k)ᵀ, rows x columns entries. */
-function accumulate(
-  c: Float64Array,
-  ldc: number,
-  ci: number,
-  cj: number,
-  a: Float64Array,
-  lda: number,
-  ai: number,
-  b: Float64Array,
-  ldb: number,
-  bj: number,
-  rows: number,
-  cols: number,
-  k: number,
-  sign: number,
-): void {
-  accumulateFrom(c, ldc, ci, cj, a, lda, ai, b, ldb, bj, rows, cols, 0, k, sign);
+/** What begins at one entry of a row-major matrix. */
+interface Part {
+  readonly data: Float64Array;
+  readonly width: number;
+  /** The index of its first entry. */
+  readonly at: number;
 }
 
-/** The same over the columns from..to of A and B: four by four dot products at a time, so that each load serves four products. */
-function accumulateFrom(
-  c: Float64Array,
-  ldc: number,
-  ci: number,
-  cj: number,
-  a: Float64Array,
-  lda: number,
-  ai: number,
-  b: Float64Array,
-  ldb: number,
-  bj: number,
-  rows: number,
-  cols: number,
-  from: number,
-  to: number,
-  sign: number,
+function part(data: Float64Array, width: number, row = 0, column = 0): Part {
+  return { data, width, at: row * width + column };
+}
+
+interface ProductSize {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly sign: number;
+}
+
+/** C [rows, columns] += sign · A [rows, depth] · B [columns, depth]ᵀ: four by two dot products at a time, so that each load serves several. */
+function accumulate(
+  { data: c, width: ldc, at: cAt }: Part,
+  { data: a, width: lda, at: aAt }: Part,
+  { data: b, width: ldb, at: bAt }: Part,
+  { rows, columns: cols, depth, sign }: ProductSize,
 ): void {
   let i = 0;
   for (; i + 4 <= rows; i += 4) {
-    const a0 = (ai + i) * lda;
+    const a0 = aAt + i * lda;
     const a1 = a0 + lda;
     const a2 = a1 + lda;
     const a3 = a2 + lda;
     let j = 0;
     for (; j + 2 <= cols; j += 2) {
-      const b0 = (bj + j) * ldb;
+      const b0 = bAt + j * ldb;
       const b1 = b0 + ldb;
       let s00 = 0;
       let s01 = 0;
@@ -343,7 +317,7 @@ function accumulateFrom(
       let s21 = 0;
       let s30 = 0;
       let s31 = 0;
-      for (let k = from; k < to; k++) {
+      for (let k = 0; k < depth; k++) {
         const v0 = b[b0 + k]!;
         const v1 = b[b1 + k]!;
         const u0 = a[a0 + k]!;
@@ -359,7 +333,7 @@ function accumulateFrom(
         s30 += u3 * v0;
         s31 += u3 * v1;
       }
-      const c0 = (ci + i) * ldc + cj + j;
+      const c0 = cAt + i * ldc + j;
       const c1 = c0 + ldc;
       const c2 = c1 + ldc;
       const c3 = c2 + ldc;
@@ -372,28 +346,16 @@ function accumulateFrom(
       c[c3] = c[c3]! + sign * s30;
       c[c3 + 1] = c[c3 + 1]! + sign * s31;
     }
-    for (; j < cols; j++)
-      for (let r = 0; r < 4; r++)
-        single(c, (ci + i + r) * ldc + cj + j, a, a0 + r * lda, b, (bj + j) * ldb, from, to, sign);
+    for (; j < cols; j++) for (let r = 0; r < 4; r++) single(i + r, j);
   }
-  for (; i < rows; i++) {
-    for (let j = 0; j < cols; j++)
-      single(c, (ci + i) * ldc + cj + j, a, (ai + i) * lda, b, (bj + j) * ldb, from, to, sign);
-  }
-}
+  for (; i < rows; i++) for (let j = 0; j < cols; j++) single(i, j);
 
-function single(
-  c: Float64Array,
-  at: number,
-  a: Float64Array,
-  rowA: number,
-  b: Float64Array,
-  rowB: number,
-  from: number,
-  to: number,
-  sign: number,
-): void {
-  let s = 0;
-  for (let k = from; k < to; k++) s += a[rowA + k]! * b[rowB + k]!;
-  c[at] = c[at]! + sign * s;
+  function single(row: number, column: number): void {
+    const a0 = aAt + row * lda;
+    const b0 = bAt + column * ldb;
+    let sum = 0;
+    for (let k = 0; k < depth; k++) sum += a[a0 + k]! * b[b0 + k]!;
+    const at = cAt + row * ldc + column;
+    c[at] = c[at]! + sign * sum;
+  }
 }
