@@ -1,5 +1,6 @@
 // Killed at any moment, a run that is resumed ends as if nothing had happened: `kill -9` at seeded random moments of a run on the shipped
-// example that --evaluations bounds, --resume, and a comparison of every file but the volatile ones with an undisturbed run.
+// example that --evaluations bounds, --resume with another number of workers, and a comparison of every file but the volatile ones with
+// an undisturbed run by one worker.
 // usage: npm run bench -- kill-resume [moments=50 [seed=1]]
 
 import { spawn, spawnSync } from 'node:child_process';
@@ -17,7 +18,7 @@ export async function run(args: string[]): Promise<void> {
     smallExample(folder, { calib: 100 });
     const started = performance.now();
     const whole = join(folder, 'undisturbed');
-    mustEnd(whole, []);
+    mustEnd(whole, ['--workers=1']);
     const length = performance.now() - started;
     const expected = contentOf(whole);
     console.log(`undisturbed: ${(length / 1000).toFixed(1)} s, ${expected.size} files compared`);
@@ -25,13 +26,16 @@ export async function run(args: string[]): Promise<void> {
     for (let i = 1; i <= moments; i++) {
       const out = join(folder, `killed-${i}`);
       const ms = rng.fork(`${i}`).next() * length;
-      const killed = await killAfter(out, ms);
+      const workers = [1 + (i % 3), 1 + ((i + 1) % 3)] as const;
+      const killed = await killAfter(out, ms, workers[0]);
       const left = stateOf(out);
-      mustEnd(out, ['--resume']);
+      mustEnd(out, ['--resume', `--workers=${workers[1]}`]);
       const different = differences(expected, contentOf(out));
       if (different.length === 0) identical++;
       const verdict = different.length === 0 ? 'identical' : `DIFFERENT: ${different.join(', ')}`;
-      console.log(`${i}: ${killed ? 'killed' : 'had ended'} at ${(ms / 1000).toFixed(2)} s, ${left}: ${verdict}`);
+      console.log(
+        `${i}: ${killed ? 'killed' : 'had ended'} at ${(ms / 1000).toFixed(2)} s by ${workers[0]} workers, ${left}; resumed by ${workers[1]}: ${verdict}`,
+      );
       rmSync(out, { recursive: true, force: true });
     }
     console.log(`${identical} identical of ${moments}`);
@@ -53,8 +57,8 @@ function mustEnd(out: string, more: readonly string[]): void {
 }
 
 /** True when it was still running. */
-async function killAfter(out: string, ms: number): Promise<boolean> {
-  const child = spawn(process.execPath, commandFor(out), { stdio: 'ignore' });
+async function killAfter(out: string, ms: number, workers: number): Promise<boolean> {
+  const child = spawn(process.execPath, [...commandFor(out), `--workers=${workers}`], { stdio: 'ignore' });
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.on('exit', (_, signal) => resolve(signal)));
   const timer = setTimeout(() => child.kill('SIGKILL'), ms);
   const signal = await ended;

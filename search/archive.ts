@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { PareError } from '../src/errors.js';
 import type { Prediction } from '../src/predictor/predictor.js';
 import { writeWhole, type JsonLog } from './checkpoint.js';
-import type { Effort, Evaluator, Failure, Result } from './evaluator.js';
+import { ahead, type Effort, type Evaluator, type Failure, type Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
 import { genomeKey, type Genome } from './genome.js';
 
@@ -78,15 +78,17 @@ export function archiveOf(options: ArchiveOptions): Archive {
   const used = new Set<string>();
   let fresh = 0;
 
-  /** Measured and written down before anything else is begun. */
-  const measureOpen = async (
-    open: readonly Candidate[],
-    prediction: (c: Candidate) => Prediction | undefined,
-  ): Promise<void> => {
-    const results = await evaluator.evaluate(
+  const evaluate = (open: readonly Candidate[]): Promise<readonly (Result | Failure)[]> =>
+    evaluator.evaluate(
       open.map((c) => ({ genome: c.genome, effort })),
       signal,
     );
+
+  const writeDown = (
+    open: readonly Candidate[],
+    results: readonly (Result | Failure)[],
+    prediction: (c: Candidate) => Prediction | undefined,
+  ): void => {
     const byKey = new Map(results.map((r) => [r.key, r]));
     const records = open.map((c): ArchiveRecord => {
       const { macs, params, memoryBytes } = c;
@@ -114,9 +116,15 @@ export function archiveOf(options: ArchiveOptions): Archive {
     async measure(candidates, predictions) {
       const open = candidates.filter((c) => !known.has(c.key));
       const prediction = (c: Candidate): Prediction | undefined => predictions?.[candidates.indexOf(c)];
-      const step = Math.max(1, evaluator.concurrency);
-      for (let at = 0; at < open.length && interrupt?.aborted !== true; at += step) {
-        await measureOpen(open.slice(at, at + step), prediction);
+      const hands = Math.max(1, evaluator.concurrency);
+      const step = evaluator.together === true ? hands : 1;
+      const parts = Array.from({ length: Math.ceil(open.length / step) }, (_, i) =>
+        open.slice(i * step, (i + 1) * step),
+      );
+      const begin = (): boolean => interrupt?.aborted !== true;
+      // Written down in their order, whichever ends first.
+      for await (const { item, result } of ahead(parts, step > 1 ? 1 : hands, evaluate, begin)) {
+        writeDown(item, await result, prediction);
       }
       return candidates.map((c) => {
         const result = known.get(c.key);

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { recordOutputs } from '../src/measure/evaluate.js';
 import type { Rng } from '../src/rng.js';
 import { openJsonLog } from './checkpoint.js';
-import { inlineEvaluator } from './evaluator.js';
+import { ahead } from './evaluator.js';
 import { withMeasurement, type Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { drawFresh } from './fresh.js';
@@ -95,13 +95,12 @@ export async function* calibrate(
   options: CalibrateOptions,
 ): AsyncGenerator<{ readonly done: number; readonly of: number }, Calibrated, void> {
   const { workshop, measured, plan, signal, interrupt } = options;
-  const { context, session, dataset, reference } = workshop;
+  const { context, session, dataset, reference, place } = workshop;
   if (plan.calibrators === 0) return { refits: [], original: workshop.original.score };
-  const concurrency = Math.min(2, context.runtime.concurrency);
   const indices = calibrationIndices(workshop);
   const held = await recordOutputs(session, dataset, { indices, concurrency: context.runtime.concurrency });
-  const low = inlineEvaluator({ ...context, reference, concurrency });
-  const high = inlineEvaluator({ ...context, reference: held, concurrency });
+  const low = place.evaluator(reference);
+  const high = place.evaluator(held);
   const [whole] = await high.evaluate([{ genome: [], effort: plan.search }], signal);
   const original = whole !== undefined && 'score' in whole ? whole.score : workshop.original.score;
   const drawn = drawCalibration(workshop, measured, plan.calibrators, options.rng);
@@ -109,26 +108,22 @@ export async function* calibrate(
   try {
     const known = new Map(log.earlier.map((l) => [genomeKey(l.genome), l]));
     const refits: Refit[] = [];
-    for (let at = 0; at < drawn.length && interrupt?.aborted !== true; at += concurrency) {
-      const part = drawn.slice(at, at + concurrency);
-      const open = part.filter((c) => !known.has(c.key));
-      const jobs = (effort: EffortPlan['search']): Parameters<typeof low.evaluate>[0] =>
-        open.map((c) => ({ genome: c.genome, effort }));
-      const cheap = new Map((await low.evaluate(jobs(plan.search), signal)).map((r) => [r.key, r]));
-      const dear = new Map((await high.evaluate(jobs(plan.calibration), signal)).map((r) => [r.key, r]));
-      const lines = open.map(({ genome: own, key, macs }): RefitLine => {
-        const [score, refitted] = [cheap.get(key)!, dear.get(key)!];
-        if ('failed' in score) return { genome: own, failed: score.failed };
-        if ('failed' in refitted) return { genome: own, failed: refitted.failed };
-        return { genome: own, macs, score: score.score, refitted: refitted.score };
-      });
-      log.append(lines);
-      for (const l of lines) known.set(genomeKey(l.genome), l);
-      for (const c of part) {
-        const found = known.get(c.key)!;
-        if (!('failed' in found)) refits.push({ candidate: withMeasurement(c, found.score), refitted: found.refitted });
-      }
-      yield { done: Math.min(drawn.length, at + concurrency), of: drawn.length };
+    const refit = async ({ genome: own, key, macs }: Candidate): Promise<RefitLine> => {
+      const before = known.get(key);
+      if (before !== undefined) return before;
+      const [score] = await low.evaluate([{ genome: own, effort: plan.search }], signal);
+      if ('failed' in score!) return { genome: own, failed: score.failed };
+      const [refitted] = await high.evaluate([{ genome: own, effort: plan.calibration }], signal);
+      if ('failed' in refitted!) return { genome: own, failed: refitted.failed };
+      return { genome: own, macs, score: score!.score, refitted: refitted!.score };
+    };
+    let done = 0;
+    for await (const { item, result } of ahead(drawn, place.refits, refit, () => interrupt?.aborted !== true)) {
+      const found = await result;
+      if (!known.has(item.key)) log.append([found]);
+      if (!('failed' in found))
+        refits.push({ candidate: withMeasurement(item, found.score), refitted: found.refitted });
+      yield { done: ++done, of: drawn.length };
     }
     return { refits, original };
   } finally {

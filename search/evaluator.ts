@@ -56,6 +56,8 @@ export interface Failure {
 
 export interface Evaluator {
   readonly concurrency: number;
+  /** Jobs that are given together end together, because something is done alone at their end (timing). */
+  readonly together?: boolean;
   /** In the order of the jobs' genome keys. Rejects only for what is no candidate's fault: aborted, disk full, a dead thread. */
   evaluate(jobs: readonly Job[], signal?: AbortSignal): Promise<readonly (Result | Failure)[]>;
 }
@@ -73,14 +75,6 @@ export const CANDIDATE_TIMING = { rounds: 40, maxMs: 1500 } as const;
 
 export function inlineEvaluator(options: InlineOptions): Evaluator {
   const concurrency = options.concurrency ?? 2;
-  const attempt = async <T>(genome: Genome, signal: AbortSignal | undefined, act: () => Promise<T>) => {
-    try {
-      return await act();
-    } catch (error) {
-      if (signal?.aborted === true || isOfTheSystem(error)) throw error;
-      return { key: genomeKey(genome), failed: error instanceof Error ? error.message : String(error) };
-    }
-  };
   const run = async ({ genome, effort }: Job, signal: AbortSignal | undefined): Promise<Result> => {
     const model = await recovered(options, genome, effort, signal);
     return withSession(options.runtime, model, {}, async (session) => {
@@ -96,27 +90,50 @@ export function inlineEvaluator(options: InlineOptions): Evaluator {
 
   return {
     concurrency,
+    together: options.latency === true,
     async evaluate(jobs, signal) {
       const results = await limited(jobs, concurrency, (job) =>
         attempt<Result | Failure>(job.genome, signal, () => run(job, signal)),
       );
-      // Alone on the machine: nothing else of ours runs meanwhile.
-      const timed: (Result | Failure)[] = [];
-      for (const [i, result] of results.entries()) {
-        if (options.latency !== true || 'failed' in result) timed.push(result);
-        else {
-          const { genome } = jobs[i]!;
-          timed.push(
-            await attempt<Result | Failure>(genome, signal, async () => {
-              const latencyMs = await quietLatency(options.replayer.replay(genome), CANDIDATE_TIMING);
-              return { ...result, latencyMs };
-            }),
-          );
-        }
-      }
-      return timed.toSorted((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+      return timed(results, jobs, options, signal);
     },
   };
+}
+
+async function attempt<T>(
+  genome: Genome,
+  signal: AbortSignal | undefined,
+  act: () => Promise<T>,
+): Promise<T | Failure> {
+  try {
+    return await act();
+  } catch (error) {
+    if (signal?.aborted === true || isOfTheSystem(error)) throw error;
+    return { key: genomeKey(genome), failed: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The results of these jobs by key, with times where they are asked for: measured here, nothing else of ours runs meanwhile. */
+export async function timed(
+  results: readonly (Result | Failure)[],
+  jobs: readonly Job[],
+  { latency, replayer }: Pick<InlineOptions, 'latency' | 'replayer'>,
+  signal?: AbortSignal,
+): Promise<readonly (Result | Failure)[]> {
+  const all: (Result | Failure)[] = [];
+  for (const [i, result] of results.entries()) {
+    if (latency !== true || 'failed' in result) all.push(result);
+    else {
+      const { genome } = jobs[i]!;
+      all.push(
+        await attempt<Result | Failure>(genome, signal, async () => {
+          const latencyMs = await quietLatency(replayer.replay(genome), CANDIDATE_TIMING);
+          return { ...result, latencyMs };
+        }),
+      );
+    }
+  }
+  return all.toSorted((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
 }
 
 export function resultOf(key: string, measured: Evaluation): Result {
@@ -194,6 +211,47 @@ async function refitted(
       },
     ),
   );
+}
+
+/**
+ * Acts on the items, at most `limit` at once, and gives what comes of each in their order. `more` is asked before each start, of
+ * how many are begun and not read yet. What has begun is finished, also where the caller stops reading.
+ */
+export async function* ahead<T, R>(
+  items: readonly T[],
+  limit: number,
+  act: (item: T) => Promise<R>,
+  more: (pending: number) => boolean = () => true,
+): AsyncGenerator<{ readonly item: T; readonly result: Promise<R> }, void, void> {
+  const begun: { readonly item: T; readonly result: Promise<R> }[] = [];
+  let running = 0;
+  let read = 0;
+  let over = false;
+  const fill = (): void => {
+    while (!over && running < limit && begun.length < items.length && more(begun.length - read)) {
+      const item = items[begun.length]!;
+      running++;
+      const result = act(item).finally(() => {
+        running--;
+        fill();
+      });
+      // whoever reads it hears of it
+      result.catch(() => undefined);
+      begun.push({ item, result });
+    }
+  };
+  try {
+    for (; ; read++) {
+      fill();
+      const entry = begun[read];
+      if (entry === undefined) return;
+      yield entry;
+      await entry.result.catch(() => undefined);
+    }
+  } finally {
+    over = true;
+    await Promise.allSettled(begun.map((b) => b.result));
+  }
 }
 
 /** At most `limit` at once, results in the order of the inputs. */

@@ -74,7 +74,11 @@ export interface Finished {
 }
 
 /** Refits, verifies, writes and measures one candidate; throws PareError when a verification fails. */
-export async function finish(candidate: Measured, name: string, options: FinishOptions): Promise<Finished> {
+export async function finish(
+  candidate: Pick<Measured, 'genome' | 'macs'>,
+  name: string,
+  options: FinishOptions,
+): Promise<Finished> {
   const { context, signal } = options;
   const { seed } = context;
   await verifyMasked(candidate.genome, context);

@@ -13,9 +13,10 @@ import { writeJson } from './archive.js';
 import { calibrate } from './calibrate.js';
 import { violation, type Constraints } from './constraints.js';
 import { dominates } from './dominance.js';
+import { ahead } from './evaluator.js';
 import type { Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
-import { figureOf, finish, type Figure, type FrontMember } from './finish.js';
+import { figureOf, type Figure, type Finished, type FrontMember } from './finish.js';
 import { genomeKey, type Genome } from './genome.js';
 import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
 import { createForeteller, effortGain, type Foreteller } from './foretell.js';
@@ -109,8 +110,8 @@ const REASONS = 6;
 const ROUNDS = 3;
 
 export async function* handOver(options: FrontOptions): AsyncGenerator<FrontReport, FrontFile, void> {
-  const { workshop, original, measured, predictor, constraints, plan, table, out, note, signal, interrupt } = options;
-  const { session, dataset, context } = workshop;
+  const { workshop, original, measured, predictor, constraints, plan, out, note, signal, interrupt } = options;
+  const { session, dataset, context, place } = workshop;
   const { concurrency } = context.runtime;
   const hasty = (): boolean => interrupt?.aborted === true;
   const [early, most] = hasty() ? [true, Math.min(HASTY_MEMBERS, plan.members)] : [false, plan.members];
@@ -148,27 +149,32 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   };
   let chosen = choose();
   for (let number = 1; chosen.length > 0;) {
-    for (const candidate of chosen) {
+    const named = chosen.map((candidate) => ({
+      candidate,
+      name: `${String(number++).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`,
+    }));
+    const refit = ({ candidate, name }: (typeof named)[number]): Promise<Finished> =>
+      place.finish(candidate, name, {
+        out,
+        effort: interrupted ? plan.search : plan.final,
+        held,
+        recipe: options.recipe,
+        ...(test === undefined ? {} : { test }),
+        ...(signal === undefined ? {} : { signal }),
+      });
+    const more = (pending: number): boolean => {
       signal?.throwIfAborted();
-      if (refitted.length >= most) break;
-      if (hasty()) {
-        interrupted = true;
-        if (refitted.length > 0 && !early) break;
-      }
-      const name = `${String(number++).padStart(2, '0')}-macs-${((100 * candidate.macs) / original.macs).toFixed(1)}`;
+      if (refitted.length + pending >= most) return false;
+      if (!hasty()) return true;
+      interrupted = true;
+      return early || refitted.length + pending === 0;
+    };
+    for await (const { item, result } of ahead(named, place.refits, refit, more)) {
+      const { candidate, name } = item;
       try {
-        // Foretold before it is refitted.
+        // Foretold by what was known before the refits.
         const [said] = await foreteller.foretell([candidate]);
-        const finished = await finish(candidate, name, {
-          out,
-          table,
-          context,
-          effort: interrupted ? plan.search : plan.final,
-          held,
-          recipe: options.recipe,
-          ...(test === undefined ? {} : { test }),
-          ...(signal === undefined ? {} : { signal }),
-        });
+        const finished = await result;
         const calibrated = foreteller.quantity === 'refitted' && !interrupted;
         const predicted = calibrated ? gain.carry(said!) : said!;
         if (calibrated) gain.learn(said!, -sign * finished.measured.value);
@@ -314,6 +320,7 @@ function bestFirst(list: readonly Measured[], constraints: Constraints): Measure
 }
 
 interface Test {
+  readonly path: string;
   readonly dataset: Dataset;
   readonly reference: RecordedOutputs;
   readonly original: Evaluation;
@@ -322,7 +329,7 @@ interface Test {
 async function openTest(path: string, session: Session, concurrency: number): Promise<Test> {
   const dataset = openDataset(path, session.inputs);
   const reference = await recordOutputs(session, dataset, { concurrency });
-  return { dataset, reference, original: await evaluate(session, dataset, { reference, concurrency }) };
+  return { path, dataset, reference, original: await evaluate(session, dataset, { reference, concurrency }) };
 }
 
 function describeMember(m: FrontMember, original: Candidate): string {

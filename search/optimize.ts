@@ -17,7 +17,6 @@ import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from '.
 import { bypassSeeds, measuredOf } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
 import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
-import { inlineEvaluator } from './evaluator.js';
 import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import { distanceOver } from './distance.js';
@@ -32,7 +31,7 @@ import { factorsText, openTiming } from './timing.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
 import type { Confidence } from './trust.js';
-import { openWorkshop, probeBatch, type EffortPlan } from './workshop.js';
+import { openWorkshop, probeBatch, workerThreads, type EffortPlan } from './workshop.js';
 
 export interface OptimizeOptions {
   readonly model: string;
@@ -54,6 +53,11 @@ export interface OptimizeOptions {
   readonly training?: TrainingPlan;
   readonly resume?: boolean;
   readonly runtime: Runtime;
+  /**
+   * Candidates are refitted and measured by so many threads, each with an onnxruntime of its own; in this process over `runtime` when
+   * absent, and where the threads cannot know what is used: mutations, operators or an `ignore` that is not given as patterns.
+   */
+  readonly workers?: number;
   readonly table: OpTable;
   readonly version: string;
   readonly mutations?: readonly Mutation[];
@@ -154,11 +158,12 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     roundTo,
     maxRatio: options.maxRatio ?? 1,
     mutations: options.mutations ?? [],
+    ...workerThreads(options),
     // Until something is measured there is nothing to save.
     signal: AbortSignal.any([signal, interrupt].filter((s) => s !== undefined)),
   });
   try {
-    const { dataset, reference, evaluation, context, replayer, fitness, learntMs } = workshop;
+    const { dataset, reference, evaluation, replayer, fitness, learntMs } = workshop;
     const volatile = openVolatile(join(out, 'run.json'), {
       model: resolve(options.model),
       data: resolve(options.data),
@@ -197,17 +202,11 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     if (!existsSync(join(out, 'config.json')))
       writeJson(join(out, 'config.json'), { ...config, evaluations: null, archived: null });
 
-    const inline = inlineEvaluator({
-      ...context,
-      reference,
-      latency: wantsLatency,
-      concurrency: Math.min(2, runtime.concurrency),
-    });
     const log = openJsonLog(join(out, 'archive.jsonl'), parseRecord);
     const archive = archiveOf({
       log,
       volatile,
-      evaluator: inline,
+      evaluator: workshop.place.evaluator(reference, { latency: wantsLatency }),
       effort: plan.search,
       ...(signal === undefined ? {} : { signal }),
       ...(interrupt === undefined ? {} : { interrupt }),

@@ -6,11 +6,13 @@ import { PareError } from '../src/errors.js';
 import { checkData } from '../src/measure/check-data.js';
 import { evaluate, recordOutputs, safeBatch, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { readModel } from '../src/onnx/read.js';
+import { standardOps } from '../src/ops/index.js';
 import type { OpTable } from '../src/ops/op.js';
 import { withFloatWeights } from '../src/recovery/quantized-weights.js';
 import { learnFrom } from '../src/recovery/recover.js';
-import type { Knowledge } from '../src/recovery/knowledge.js';
+import { knowledgeOf, type Knowledge } from '../src/recovery/knowledge.js';
 import { createRng } from '../src/rng.js';
+import { shared } from '../src/runtime/crew.js';
 import type { Runtime, RuntimeTensor, Session } from '../src/runtime/runtime.js';
 import { resultOf, type Effort, type RecoveryContext } from './evaluator.js';
 import { withMeasurement, type Measured } from './explore.js';
@@ -19,6 +21,7 @@ import { genomeKey, type Genome } from './genome.js';
 import { standardMutations } from './mutations/index.js';
 import type { Mutation } from './mutations/mutation.js';
 import { createReplayer, openGroups, surgeryWith, type Replayer } from './replay.js';
+import { inlineWorkplace, threadedWorkplace, type Workplace } from './workplace.js';
 
 /** How many samples go where; part of a run's definition. */
 export interface EffortPlan {
@@ -50,7 +53,16 @@ export interface WorkshopOptions {
   readonly maxRatio: number;
   /** Beside prune-channels, which is always there. */
   readonly mutations: readonly Mutation[];
+  /** Refits and measurements are done by so many threads; in this process when absent. */
+  readonly threads?: WorkerThreads;
   readonly signal?: AbortSignal;
+}
+
+/** They know the standard operators and mutations only. */
+export interface WorkerThreads {
+  readonly workers: number;
+  /** What `ignore` says, as patterns. */
+  readonly ignore: readonly string[];
 }
 
 export interface WorkshopReport {
@@ -69,6 +81,8 @@ export interface Workshop {
   /** Samples that neither fit nor score; with few samples the scoring ones serve again. */
   readonly heldIndices: readonly number[];
   readonly context: RecoveryContext;
+  /** Where candidates are refitted and measured. */
+  readonly place: Workplace;
   readonly replayer: Replayer;
   readonly fitness: Fitness;
   /** The uncut network, measured as the search measures. */
@@ -117,7 +131,9 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
       if (index + 1 === of)
         yield { stage: 'learn', text: stage === 'moments' ? 'activations seen' : 'channels ranked' };
     }
-    const knowledge: Knowledge = lesson.value;
+    const { threads } = options;
+    const learnt = threads === undefined ? lesson.value.data : shared(lesson.value.data);
+    const knowledge: Knowledge = threads === undefined ? lesson.value : knowledgeOf(base, learnt);
     const learntMs = performance.now() - before;
     const replayer = createReplayer(base, {
       surgery,
@@ -133,6 +149,24 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
       );
     }
     const fitness = createFitness(replayer);
+    const { model: path, data, roundTo, maxRatio } = options;
+    const context: RecoveryContext = { replayer, runtime, dataset, fit: split.fit, batch, seed, quantized };
+    const place =
+      threads === undefined
+        ? inlineWorkplace(context, table)
+        : threadedWorkplace({
+            ...threads,
+            path,
+            data,
+            roundTo,
+            maxRatio,
+            learnt,
+            fit: split.fit,
+            batch,
+            seed,
+            context,
+            inputs: session.inputs,
+          });
     handedOver = true;
     return {
       session,
@@ -140,17 +174,35 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
       reference,
       evaluation,
       heldIndices,
-      context: { replayer, runtime, dataset, fit: split.fit, batch, seed, quantized },
+      context,
+      place,
       replayer,
       fitness,
       original: withMeasurement(fitness.assess([]), resultOf('[]', evaluation).score),
       assess: memo(fitness),
       learntMs,
-      close: () => session.release(),
+      close: async () => {
+        await place.close();
+        await session.release();
+      },
     };
   } finally {
     if (!handedOver) await session.release();
   }
+}
+
+/** None where they could not know what a run uses: mutations, operators, or an `ignore` that is not given as patterns. */
+export function workerThreads(options: {
+  readonly workers?: number;
+  readonly mutations?: readonly Mutation[];
+  readonly table: OpTable;
+  readonly ignore?: (name: string) => boolean;
+  readonly ignorePatterns?: readonly string[];
+}): { readonly threads?: WorkerThreads } {
+  const { workers, mutations = [], table, ignore, ignorePatterns } = options;
+  const known = mutations.length === 0 && table === standardOps;
+  if (workers === undefined || !known || (ignore !== undefined && ignorePatterns === undefined)) return {};
+  return { threads: { workers, ignore: ignorePatterns ?? [] } };
 }
 
 function memo(fitness: Fitness): (genome: Genome) => Candidate {

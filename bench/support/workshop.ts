@@ -20,6 +20,7 @@ export async function benchWorkshop(
   runtime: Runtime,
   seed: string,
   plan: Partial<EffortPlan> = {},
+  workers?: number,
 ): Promise<Workshop> {
   const opening = openWorkshop({
     model: task.model,
@@ -32,6 +33,7 @@ export async function benchWorkshop(
     roundTo: 1,
     maxRatio: 1,
     mutations: [],
+    ...(workers === undefined ? {} : { threads: { workers, ignore: [] } }),
   });
   let step = await opening.next();
   while (step.done !== true) step = await opening.next();

@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
+import { matcher } from '../../search/ignore.js';
 import { writeWhole } from '../../search/checkpoint.js';
 import type { Agreement } from '../compare/agreement.js';
 import { compare, type CompareReport, type Comparison } from '../compare/compare.js';
@@ -14,7 +15,7 @@ import { readRun } from '../report/run.js';
 import { isFraction, recipeText } from '../report/words.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { formatShare, formatTable } from './format.js';
-import { jsonOption, matcher, wholeNumber } from './options.js';
+import { jsonOption, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly folder: string;

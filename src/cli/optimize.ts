@@ -3,6 +3,7 @@
 import { availableParallelism, cpus, hostname } from 'node:os';
 import { basename } from 'node:path';
 import type { CommandModule } from 'yargs';
+import { matcher } from '../../search/ignore.js';
 import type { TrainingPlan } from '../../search/finish-by-training.js';
 import { surgeryWith } from '../../search/replay.js';
 import { optimize, type OptimizeReport, type OptimizeResult } from '../../search/optimize.js';
@@ -15,7 +16,7 @@ import { writeReport } from '../report/report.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
 import { dryRun } from './dry-run.js';
-import { durationMs, jsonOption, matcher, openModel, wholeNumber } from './options.js';
+import { durationMs, jsonOption, openModel, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -34,6 +35,7 @@ interface Arguments {
   readonly 'train-time': string | undefined;
   readonly 'train-steps': number | undefined;
   readonly calibrators: number | undefined;
+  readonly workers: number;
   readonly seed: string;
   readonly resume: boolean;
   readonly 'dry-run': boolean;
@@ -89,6 +91,13 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
         type: 'number',
         coerce: wholeNumber('calibrators', 0),
         describe: 'how many others are refitted to learn what a score becomes by the refit (6)',
+      })
+      .option('workers', {
+        type: 'number',
+        coerce: wholeNumber('workers', 1),
+        default: Math.min(8, availableParallelism()),
+        defaultDescription: 'as many as there are cores, at most 8',
+        describe: 'candidates refitted and measured at the same time; any number gives the same files',
       })
       .option('seed', { type: 'string', default: '0', describe: 'equal seeds and counts give equal results' })
       .option('resume', { type: 'boolean', default: false, describe: 'continue the run in --out' })
@@ -149,7 +158,7 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
 
 async function run(args: Arguments, ignore: (name: string) => boolean, plugins: Plugins): Promise<void> {
   const method = fitnessMethod(args.fitness, [...fitnessMethods, ...plugins.fitness]);
-  const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
+  const runtime = threadRuntime(args.workers);
   const training = trainingOf(args);
   const interrupt = new AbortController();
   // Once: a second one meets the system's own handler, which ends the process at once. The run can be resumed all the same.
@@ -184,6 +193,7 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
       resume: args.resume,
       runtime,
       table: plugins.table,
+      workers: args.workers,
       mutations: plugins.mutations,
       plugins: plugins.files.map(({ file, sha256 }) => ({ file: basename(file), sha256 })),
       version: packageVersion(),

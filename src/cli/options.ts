@@ -80,12 +80,6 @@ export function wholeNumber(name: string, least: number) {
   };
 }
 
-/** Names that fit one of the patterns; * stands for anything. */
-export function matcher(patterns: readonly string[]): (name: string) => boolean {
-  const all = patterns.map((p) => new RegExp(`^${p.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`));
-  return (name) => all.some((r) => r.test(name));
-}
-
 /** `30m`, `90s` or `2h`, in ms. */
 export function durationMs(option: string, text: string): number {
   const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)(s|m|h)$/.exec(text.trim()) ?? [];

@@ -1,5 +1,6 @@
 // `pare train MODEL --data D [--teacher ORIGINAL] -o FILE`: gradient training inside onnxruntime, by labels or by a teacher.
 import type { CommandModule } from 'yargs';
+import { matcher } from '../../search/ignore.js';
 import { openDataset } from '../data/dataset.js';
 import { PareError } from '../errors.js';
 import { heldOutPart } from '../measure/held-out.js';
@@ -17,7 +18,7 @@ import { lossNames, type Loss } from '../training/loss.js';
 import { withFoldedNorms } from '../../search/fold-norms.js';
 import { augmentationOf, lossPlan } from './train-plan.js';
 import { formatPercent } from './format.js';
-import { durationMs, jsonOption, matcher, openModel, openRuntime, runtimeOption, wholeNumber } from './options.js';
+import { durationMs, jsonOption, openModel, openRuntime, runtimeOption, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;

@@ -1,0 +1,57 @@
+// Entry file of a worker thread of a run (workplace.ts): makes the workshop again from the same settings, then refits and measures.
+import { basename, dirname } from 'node:path';
+import { parentPort } from 'node:worker_threads';
+import { openDataset } from '../src/data/dataset.js';
+import { parseModel } from '../src/onnx/read.js';
+import { standardOps } from '../src/ops/index.js';
+import { knowledgeOf } from '../src/recovery/knowledge.js';
+import { withFloatWeights } from '../src/recovery/quantized-weights.js';
+import { serveCrew } from '../src/runtime/crew-member.js';
+import { ortRuntime } from '../src/runtime/ort.js';
+import { inlineEvaluator, type RecoveryContext } from './evaluator.js';
+import { finish } from './finish.js';
+import { matcher } from './ignore.js';
+import { standardMutations } from './mutations/index.js';
+import { createReplayer, surgeryWith } from './replay.js';
+import type { Opening, PlacedJob } from './workplace.js';
+
+if (parentPort === null) throw new Error('search/worker.ts is the entry of a thread');
+// the casts: workplace.ts sends these
+serveCrew(parentPort, (opening) => {
+  const work = openPlace(opening as Opening);
+  return (job) => work(job as PlacedJob);
+});
+
+function openPlace(o: Opening): (job: PlacedJob) => Promise<unknown> {
+  const surgery = surgeryWith(standardOps);
+  const read = parseModel(o.bytes, { directory: dirname(o.path), name: basename(o.path) });
+  const { model, quantized } = withFloatWeights(read);
+  const base = surgery.analyse(model);
+  const replayer = createReplayer(base, {
+    surgery,
+    mutations: standardMutations(surgery),
+    ignore: matcher(o.ignore),
+    roundTo: o.roundTo,
+    maxRatio: o.maxRatio,
+    knowledge: knowledgeOf(base, o.learnt),
+  });
+  const open = (path: string): RecoveryContext['dataset'] => openDataset(path, o.inputs);
+  const { fit, batch, seed } = o;
+  const dataset = open(o.data);
+  const context: RecoveryContext = { replayer, runtime: ortRuntime(), dataset, fit, batch, seed, quantized };
+  const tests = new Map<string, RecoveryContext['dataset']>();
+
+  return async (job) => {
+    if (job.kind === 'evaluate') {
+      const { genome, effort, reference } = job;
+      const [result] = await inlineEvaluator({ ...context, reference, concurrency: 1 }).evaluate([{ genome, effort }]);
+      return result;
+    }
+    const { genome, macs, name, test, ...options } = job;
+    if (test === undefined) return finish({ genome, macs }, name, { ...options, table: standardOps, context });
+    const data = tests.get(test.path) ?? open(test.path);
+    tests.set(test.path, data);
+    const measuredOn = { dataset: data, reference: test.reference };
+    return finish({ genome, macs }, name, { ...options, test: measuredOn, table: standardOps, context });
+  };
+}
