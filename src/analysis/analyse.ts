@@ -71,7 +71,7 @@ export function analyse(model: Model, table: OpTable, options: AnalyseOptions = 
     producers,
     constantUses,
     computedConstants,
-    shapeChains: shapeChains(model, table, shapes, openShapes, plan, producers),
+    shapeChains: shapeChains(model, table, shapes, openShapes, plan, producers, channels.constants),
   };
 }
 

@@ -66,8 +66,10 @@ export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channel
     const labels = engine.values.get(output.name);
     if (labels !== undefined) engine.freezeFor(labels, `graph output "${output.name}"`);
   }
+  keepMeasured(engine, graph, shapes, [...captured, ...graph.outputs.map((v) => v.name)]);
   shareConstants(model, shapes, engine);
   makeRectangular(engine.atoms, [...engine.values.values(), ...engine.cuts.map((c) => c.labels)], engine.held);
+  keepLonely(engine);
   return {
     atoms: engine.atoms,
     labels: engine.values,
@@ -78,6 +80,52 @@ export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channel
     constants: engine.constants,
     captured,
   };
+}
+
+/** Numbers made from shapes that leave the graph (into a subgraph, as an output) cannot be corrected there: what they measure stays. */
+function keepMeasured(engine: Engine, graph: Graph, shapes: Shapes, names: readonly string[]): void {
+  const made = names.filter((name) => engine.constants.has(name) && !graph.initializers.has(name));
+  if (made.length === 0) return;
+  const producers = new Map(graph.nodes.flatMap((node) => node.outputs.map((o) => [o, node] as const)));
+  const seen = new Set<string>();
+  const measured = (node: Node): Labels | undefined => {
+    const shape = node.opType === 'Shape' || node.opType === 'Size';
+    return shape && node.domain === '' ? engine.values.get(node.inputs[0] ?? '') : undefined;
+  };
+  while (made.length > 0) {
+    const name = made.pop()!;
+    const node = producers.get(name);
+    if (seen.has(name) || node === undefined) continue;
+    seen.add(name);
+    const labels = measured(node);
+    if (labels !== undefined) engine.freezeFor(labels, `its shape is used at "${name}"`);
+    const inner = producers.get(node.inputs[0] ?? '');
+    const source = node.opType === 'Gather' && inner?.opType === 'Shape' ? measured(inner) : undefined;
+    if (source === undefined) {
+      made.push(...node.inputs);
+      continue;
+    }
+    // one dim is read: the batch, mostly
+    const places = smallValue(graph, shapes, node.inputs[1] ?? '')?.elems ?? [undefined];
+    const rank = source.shape.length;
+    const harmless = places.every((p) => p !== undefined && !engine.varies(source, p < 0 ? p + rank : p));
+    if (!harmless) engine.freezeFor(source, `its shape is used at "${name}"`);
+  }
+}
+
+/** A value whose positions all are one channel would be left empty by a cut: that channel stays. */
+function keepLonely(engine: Engine): void {
+  const { atoms } = engine;
+  const alone = (l: Labels): boolean => {
+    const first = atoms.find(l.atoms[l.offset] ?? 0);
+    return first !== 0 && !movingAxes([l]).some((axis) => variesAlong(atoms, l, axis));
+  };
+  for (const [name, labels] of engine.values) {
+    if (!isBlank(labels) && alone(labels)) engine.freezeFor(labels, `the only channel of "${name}"`);
+  }
+  for (const { labels, tensor } of engine.cuts) {
+    if (!isBlank(labels) && alone(labels)) engine.freezeFor(labels, `the only channel of "${tensor}"`);
+  }
 }
 
 /** State of one run and the context that rules see; `step` moves it from node to node. */

@@ -14,7 +14,7 @@ export function groupChannels(
   channels: Channels,
   plan: ChannelPlan,
 ): ChannelGroups {
-  const { groupOf, indexOf, sizes, firsts } = partition(plan);
+  const { groupOf, indexOf, sizes, firsts } = partition(plan, (id) => channels.atoms.inexactOf(id) !== undefined);
   let units: number[][][] | undefined;
 
   const touching = lineTouches(groupOf, sizes.length);
@@ -79,7 +79,7 @@ interface Partition {
 }
 
 /** Classes that lie on the same lines, so on the same cuts. The lists are compared by two independent hashes of 32 bits. */
-function partition(plan: ChannelPlan): Partition {
+function partition(plan: ChannelPlan, inexact: (id: number) => boolean): Partition {
   const n = plan.atomCount;
   const high = new Int32Array(n);
   const low = new Int32Array(n);
@@ -102,6 +102,8 @@ function partition(plan: ChannelPlan): Partition {
   const sizes: number[] = [];
   const bySignature = new Map<number, Map<number, number>>();
   for (const id of order) {
+    // exact and inexact channels of one layer are cut on different terms
+    if (inexact(id)) high[id] = ~high[id]!;
     let inner = bySignature.get(high[id]!);
     if (inner === undefined) bySignature.set(high[id]!, (inner = new Map<number, number>()));
     let g = inner.get(low[id]!);

@@ -10,7 +10,7 @@ import {
   type ValueInfo,
 } from '../ir/graph.js';
 import { sliceTensor, type Keep } from '../ir/slice.js';
-import { DataType, int64Tensor, readNumbers, type Tensor } from '../ir/tensor.js';
+import { DataType, floatToHalf, int64Tensor, readNumbers, type Tensor } from '../ir/tensor.js';
 import { allNames, freshName, removeDead } from '../ir/walk.js';
 import type { NodePatch } from '../ops/op.js';
 import type { Analysis } from './analyse.js';
@@ -28,6 +28,8 @@ export class Rewriter {
   private readonly initializers = new Map<string, Tensor>();
   private readonly prelude: Node[] = [];
   private readonly operands = new Map<number, Map<number, Wanted>>();
+  /** Nodes that go in front of others. */
+  private readonly before = new Map<number, Node[]>();
   private names: Set<string> | undefined;
   private computed: ReturnType<ShapeChains['values']> | undefined;
   private replacedComputed = false;
@@ -87,6 +89,7 @@ export class Rewriter {
   }
 
   finish(): Model {
+    this.keepLeaves();
     for (const [index, operands] of this.operands) {
       for (const [i, wanted] of operands) this.patchOperand(index, i, wanted);
     }
@@ -97,6 +100,7 @@ export class Rewriter {
       for (const [i, node] of this.nodes) copy[i] = node;
       nodes = copy;
     }
+    if (this.before.size > 0) nodes = nodes.flatMap((node, i) => [...(this.before.get(i) ?? []), node]);
     if (this.prelude.length > 0) nodes = [...this.prelude, ...nodes];
     let initializers = this.graph.initializers;
     if (this.initializers.size > 0) {
@@ -119,6 +123,18 @@ export class Rewriter {
       return JSON.stringify(a.value) !== JSON.stringify(was.value);
     });
     if (differs) this.nodes.set(index, withAttributes(node, changes));
+  }
+
+  /** Numbers made from shapes that shrink, where nothing asks for new ones: they stay as they were. */
+  private keepLeaves(): void {
+    const { shapes, shapeChains } = this.analysis;
+    for (const [node, input] of shapeChains.leaves()) {
+      const was = shapes.values.get(this.graph.nodes[node]!.inputs[input]!)?.elems;
+      if (was === undefined || this.operands.get(node)?.has(input) === true) continue;
+      let own = this.operands.get(node);
+      if (own === undefined) this.operands.set(node, (own = new Map<number, Wanted>()));
+      own.set(input, was);
+    }
   }
 
   private patchOperand(index: number, i: number, wanted: Wanted): void {
@@ -162,9 +178,19 @@ export class Rewriter {
       this.replacedComputed = true;
       return;
     }
-    // parts depend on the batch: go where the wrong parts are made
+    // parts depend on the batch: where all that is wrong does not, these parts are replaced
     const at = this.analysis.producers.get(name);
     const maker = at === undefined ? undefined : this.graph.nodes[at]!;
+    const stays = wanted.every((w, k) => open?.elems[k] !== undefined || w === undefined || w === bound?.[k]);
+    const others = (): boolean =>
+      (this.analysis.constantUses.get(name) ?? []).some(([n, k]) => !sameNumbers(this.operands.get(n)?.get(k), wanted));
+    if (stays && open?.dims.length === 1 && merged.length === open.elems.length) {
+      if (maker === undefined || !(WALKED.has(maker.opType) || THROUGH.has(maker.opType)) || others()) {
+        this.setInput(index, i, this.mixed(index, name, merged));
+        return;
+      }
+    }
+    // go where the wrong parts are made
     if (at !== undefined && maker?.opType === 'Concat') {
       let start = 0;
       maker.inputs.forEach((piece, k) => {
@@ -193,6 +219,43 @@ export class Rewriter {
     throw new PareError(
       `${describeNode(this.graph.nodes[index]!)}: its operand "${name}" mixes channel counts with the batch size; give the model a fixed batch size`,
     );
+  }
+
+  /** A vector of given numbers and, where undefined, those of a computed one. */
+  private mixed(index: number, name: string, wanted: Wanted): string {
+    const type = this.analysis.shapes.types.get(name);
+    const dataType = type?.kind === 'tensor' ? type.elemType : DataType.INT64;
+    const nodes = this.before.get(index) ?? [];
+    this.before.set(index, nodes);
+    const pieces: string[] = [];
+    const add = (opType: string, inputs: readonly string[]): string => {
+      this.names ??= allNames(this.graph);
+      const made = freshName(this.names, `${name}_cut`);
+      this.names.add(made);
+      const attributes = new Map<string, Attribute>([['axis', { name: 'axis', kind: 'int', value: 0 }]]);
+      nodes.push({ name: made, opType, domain: '', inputs, outputs: [made], attributes });
+      return made;
+    };
+    for (let k = 0; k < wanted.length;) {
+      let end = k + 1;
+      while (end < wanted.length && (wanted[end] === undefined) === (wanted[k] === undefined)) end++;
+      const part = wanted.slice(k, end);
+      if (wanted[k] === undefined) {
+        const places = this.addConstant(
+          vector(
+            '',
+            part.map((_, p) => k + p),
+          ),
+          name,
+        );
+        pieces.push(add('Gather', [name, places]));
+      } else {
+        const numbers = part.map((w) => w ?? 0);
+        pieces.push(this.addConstant(integers({ name, dataType, dims: [] }, [numbers.length], numbers), name));
+      }
+      k = end;
+    }
+    return pieces.length === 1 ? pieces[0]! : add('Concat', pieces);
   }
 
   private replaceConstant(name: string, tensor: Tensor): void {
@@ -264,6 +327,7 @@ export class Rewriter {
   }
 }
 
+const WALKED: ReadonlySet<string> = new Set(['Concat', 'Mul']);
 const THROUGH: ReadonlySet<string> = new Set(['Cast', 'Identity', 'Unsqueeze', 'Squeeze', 'Reshape']);
 
 function vector(name: string, values: Wanted): Tensor {
@@ -278,13 +342,34 @@ function integers(
   dims: readonly number[],
   values: readonly number[],
 ): Tensor {
-  const made = int64Tensor(like.name, values, dims);
-  if (like.dataType === DataType.INT64) return made;
-  const bytes =
-    like.dataType === DataType.INT32
-      ? new Uint8Array(Int32Array.from(values).buffer)
-      : new Uint8Array(Float32Array.from(values).buffer);
+  if (like.dataType === DataType.INT64) return int64Tensor(like.name, values, dims);
+  const bytes = bytesOf(like.dataType, values);
+  if (bytes === undefined) {
+    throw new PareError(`"${like.name}": numbers made from shapes are kept in a type that a cut cannot rewrite`);
+  }
   return { name: like.name, dataType: like.dataType, dims, bytes: () => bytes };
+}
+
+function bytesOf(dataType: number, values: readonly number[]): Uint8Array | undefined {
+  switch (dataType) {
+    case DataType.FLOAT:
+      return new Uint8Array(Float32Array.from(values).buffer);
+    case DataType.DOUBLE:
+      return new Uint8Array(Float64Array.from(values).buffer);
+    case DataType.FLOAT16:
+      return new Uint8Array(Uint16Array.from(values, floatToHalf).buffer);
+    case DataType.INT32:
+      return new Uint8Array(Int32Array.from(values).buffer);
+    case DataType.BOOL:
+    case DataType.UINT8:
+      return Uint8Array.from(values);
+    default:
+      return undefined;
+  }
+}
+
+function sameNumbers(a: Wanted | undefined, b: Wanted): boolean {
+  return a !== undefined && a.length === b.length && a.every((v, k) => v === b[k]);
 }
 
 function describe(node: Node): string {

@@ -15,6 +15,11 @@ export interface ShapeChains {
    * `bound`: with the dynamic dims of the analysis.
    */
   values(fate: Fate): { readonly open: Values; readonly bound: Values };
+  /**
+   * Places [node, input] where numbers made from the shapes of labelled values leave the chains: what no recount changes there has
+   * to be what it was before a cut (a scale of 1 / sqrt(C), a shape borrowed from another value).
+   */
+  readonly leaves: () => readonly (readonly [number, number])[];
 }
 
 export function shapeChains(
@@ -24,8 +29,12 @@ export function shapeChains(
   open: Shapes,
   plan: ChannelPlan,
   producers: ReadonlyMap<string, number>,
+  constants: ReadonlySet<string>,
 ): ShapeChains {
   let chain: Chain | undefined;
+  let leaves: readonly (readonly [number, number])[] | undefined;
+  const leave = (): readonly (readonly [number, number])[] =>
+    (leaves ??= leavesOf(model.graph, plan, bound.values, constants));
   const evaluate = (found: Chain, shapes: Shapes, fate: Fate): Values => {
     const types = new Map<string, ValueType>();
     let changed = false;
@@ -47,8 +56,9 @@ export function shapeChains(
     return inferShapes({ graph: found.graph, opsets: model.opsets }, table, { types }).values;
   };
   return {
+    leaves: leave,
     values(fate) {
-      chain ??= chainOf(model.graph, plan, producers);
+      chain ??= chainOf(model.graph, plan, producers, leave());
       const first = evaluate(chain, bound, fate);
       return { bound: first, open: open === bound ? first : evaluate(chain, open, fate) };
     },
@@ -61,7 +71,30 @@ interface Chain {
   readonly measured: readonly string[];
 }
 
-function chainOf(graph: Graph, plan: ChannelPlan, producers: ReadonlyMap<string, number>): Chain {
+function leavesOf(graph: Graph, plan: ChannelPlan, values: Values, constants: ReadonlySet<string>): [number, number][] {
+  const derived = new Set<string>();
+  const leaves: [number, number][] = [];
+  graph.nodes.forEach((node, i) => {
+    const measures = node.domain === '' && (node.opType === 'Shape' || node.opType === 'Size');
+    if (measures ? plan.values.has(node.inputs[0] ?? '') : node.inputs.some((name) => derived.has(name))) {
+      const inside = measures || node.outputs.every((o) => o === '' || (constants.has(o) && values.has(o)));
+      if (!inside) {
+        node.inputs.forEach((name, k) => {
+          if (derived.has(name) && values.has(name)) leaves.push([i, k]);
+        });
+      }
+      for (const o of node.outputs) if (constants.has(o)) derived.add(o);
+    }
+  });
+  return leaves;
+}
+
+function chainOf(
+  graph: Graph,
+  plan: ChannelPlan,
+  producers: ReadonlyMap<string, number>,
+  leaves: readonly (readonly [number, number])[],
+): Chain {
   const needed = new Set<number>();
   const measured = new Set<string>();
   const visited = new Set<string>();
@@ -69,6 +102,7 @@ function chainOf(graph: Graph, plan: ChannelPlan, producers: ReadonlyMap<string,
   for (const { node } of plan.recounts) pending.push(...graph.nodes[node]!.inputs.slice(1));
   for (const { node } of plan.recounts)
     if (graph.nodes[node]!.opType === 'ConstantOfShape') pending.push(graph.nodes[node]!.inputs[0]!);
+  for (const [node, input] of leaves) pending.push(graph.nodes[node]!.inputs[input]!);
   while (pending.length > 0) {
     const name = pending.pop()!;
     if (name === '' || visited.has(name)) continue;

@@ -2,7 +2,7 @@
 import { attrInt, intAttribute } from '../ir/graph.js';
 import { merge, operand } from './channel-rules.js';
 import { flat, insertAxis, isBlank, noLabels, pick, transpose } from './labels.js';
-import type { ChannelContext, ChannelRule, Labels } from './op.js';
+import type { ChannelContext, ChannelRule, CutRole, Labels } from './op.js';
 
 /** Conv: weight [M, C/group, ...]. ConvTranspose: weight [C, M/group, ...]. */
 export function convolution(transposed = false): ChannelRule {
@@ -121,6 +121,11 @@ export const fusedMatMul: ChannelRule = (c) => {
     for (const i of [0, 1]) c.freeze(c.labels(i), 'batch axes transposed');
     return;
   }
+  // onnxruntime 1.30 leaves the matrix as it is when the other side is a vector, against its own documentation
+  if ((flag('transA') || flag('transB')) && [0, 1].some((i) => c.inputShape(i).length === 1)) {
+    for (const i of [0, 1]) c.freeze(c.labels(i), 'a transposed matrix times a vector');
+    return;
+  }
   c.output(0, contract(c, { i: 0, swap: flag('transA') }, { i: 1, swap: flag('transB') }));
 };
 
@@ -159,11 +164,16 @@ export function contract(c: ChannelContext, left: Side, right: Side): Labels {
     const freeX = x.shape.length - (constB ? 2 : 1);
     const sumW = w.shape.length - (constB ? 2 : 1);
     const freeW = w.shape.length - (constB ? 1 : 2);
+    // a vector has no axis for what `matrix` added
+    const cut = (l: Labels, role: CutRole): void => {
+      const vector = (constB ? shapeB : shapeA).length === 1;
+      c.cut(weight.i, vector ? pick(l, constB ? 1 : 0, 0) : unswap(l, weight), role);
+    };
     const others = (l: Labels): boolean => l.shape.some((_, k) => k !== sumX && c.varies(l, k));
     if (c.varies(x, sumX) && others(x)) x = c.whole(x, sumX, 'channels along two axes');
     if (c.varies(x, sumX)) {
       c.consume(side.i, c.labels(side.i));
-      c.cut(weight.i, unswap(c.spread(c.along(x, sumX), sumW, w.shape), weight), 'in');
+      cut(c.spread(c.along(x, sumX), sumW, w.shape), 'in');
       x = noLabels(x.shape);
     } else if (others(x) && c.isInexact(x) && !batchVaries(c, x) && w.shape[freeW] !== w.shape[sumW]) {
       // new exact channels are worth more than passing on inexact ones
@@ -172,12 +182,12 @@ export function contract(c: ChannelContext, left: Side, right: Side): Labels {
     }
     if (others(x)) {
       // rows (or heads) pass through; a weight with its own batch axes loses them too
-      if (w.shape.length > 2) c.cut(weight.i, unswap(batchOnly(x, w.shape), weight), 'along');
+      if (w.shape.length > 2) cut(batchOnly(x, w.shape), 'along');
       return finish(placed(flat(x, sumX, constB ? N : M), result));
     }
     const free = w.shape[freeW]!;
     const atoms = c.fresh(free);
-    c.cut(weight.i, unswap(c.spread(atoms, freeW, w.shape), weight), 'out');
+    cut(c.spread(atoms, freeW, w.shape), 'out');
     return finish(c.spread(atoms, rank - (freeX === x.shape.length - 2 ? 1 : 2), result));
   }
 

@@ -10,30 +10,39 @@ export const reshaped: ChannelRule = (c) => {
   if (isBlank(x)) return;
   const out = reshape(x, c.outputShape(0));
   c.output(0, out);
+  if (c.node.opType === 'Squeeze') nameSqueezed(c, x);
   if (c.node.opType !== 'Reshape') return;
   const attribute = attrInts(c.node, 'shape');
   c.recount((r) => {
     const dims = r.dims(out);
-    if (attribute !== undefined) {
-      return {
-        attributes: {
-          shape: intsAttribute(
-            'shape',
-            attribute.map((t, k) => (t <= 0 ? t : dims[k]!)),
-          ),
-        },
-      };
-    }
-    return { inputs: new Map([[1, targetOf(r.value(1)?.elems, dims)]]) };
+    const from = r.dims(x);
+    const target = attribute ?? r.value(1)?.elems;
+    // what infers (-1) stays as it is, and what copies (0) where it copies the right dim
+    const wanted = dims.map((d, k) => {
+      const t = target?.[k] ?? 1;
+      return t < 0 || (t === 0 && from[k] === d) ? undefined : d;
+    });
+    if (attribute === undefined) return { inputs: new Map([[1, wanted]]) };
+    return {
+      attributes: {
+        shape: intsAttribute(
+          'shape',
+          attribute.map((t, k) => wanted[k] ?? t),
+        ),
+      },
+    };
   });
 };
 
-/** Targets as data: what copies (0) or infers (-1) stays as it is. */
-function targetOf(
-  target: readonly (number | undefined)[] | undefined,
-  dims: readonly number[],
-): (number | undefined)[] {
-  return dims.map((d, k) => ((target?.[k] ?? 1) <= 0 ? undefined : d));
+/** A Squeeze that names no axes would take a cut axis of one channel along. */
+function nameSqueezed(c: ChannelContext, x: Labels): void {
+  if (attrInts(c.node, 'axes') !== undefined || c.present(1)) return;
+  const axes = [...x.shape.keys()].filter((k) => x.shape[k] === 1);
+  const old = c.opset < 13;
+  c.recount((r) => {
+    if (r.dims(x).every((d, k) => d > 1 || x.shape[k] === 1)) return {};
+    return old ? { attributes: { axes: intsAttribute('axes', axes) } } : { inputs: new Map([[1, axes]]) };
+  });
 }
 
 export const transposed: ChannelRule = (c) => {
@@ -89,12 +98,15 @@ export const concatenated: ChannelRule = (c) => {
     if (k === axis) continue;
     const carriers = all.filter((i) => c.varies(parts[i]!, k));
     if (carriers.length === 0) continue;
+    if (all.some((i) => !c.isConstant(i) && !carriers.includes(i))) {
+      for (const i of carriers) parts[i] = c.whole(parts[i]!, k, 'joined with a value without these channels');
+      continue;
+    }
     const first = parts[carriers[0]!]!;
     const along = acrossJoin(c, first, axis, k);
     for (const i of all) {
       const target = { ...along, shape: parts[i]!.shape };
       if (c.isConstant(i)) c.cut(i, target, 'along');
-      else if (!c.varies(parts[i]!, k)) c.freeze(along, 'joined with a value without these channels');
       else if (i !== carriers[0]) {
         parts[i] = acrossJoin(c, parts[i]!, axis, k);
         c.tie(parts[i], target);

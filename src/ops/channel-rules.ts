@@ -111,6 +111,19 @@ export function perChannel(vectors: readonly number[], spatial: 'pass' | 'whole'
   };
 }
 
+/** ImageScaler: one bias per channel, held in an attribute. */
+export const imageScaler: ChannelRule = (c) => {
+  let x = c.labels(0);
+  for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+  c.output(0, x);
+  const bias = c.node.attributes.get('bias');
+  if (bias?.kind !== 'floats' || isBlank(x)) return;
+  c.recount((r) => {
+    const alive = r.alive(x, 1);
+    return { attributes: { bias: { ...bias, value: bias.value.filter((_, k) => alive[k]) } } };
+  });
+};
+
 /** QuantizeLinear, DequantizeLinear: scale and zero point are scalars, or lie along one axis. */
 export const quantized: ChannelRule = (c) => {
   const x = c.labels(0);

@@ -20,6 +20,7 @@ import {
   alongAxis,
   elementwise,
   groupNorm,
+  imageScaler,
   layerNorm,
   localResponse,
   pass,
@@ -34,7 +35,7 @@ const microsoft = 'com.microsoft:';
 const passing =
   'Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish ' +
   'Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt ' +
-  'Swish Tan Tanh ThresholdedRelu Scale ImageScaler ParametricSoftplus ScaledTanh';
+  'Swish Tan Tanh ThresholdedRelu Scale ParametricSoftplus ScaledTanh';
 const pointwise =
   'Add And BitShift BitwiseAnd BitwiseOr BitwiseXor CastLike Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod ' +
   'Mul Or PRelu Pow Sub Sum Where Xor';
@@ -58,6 +59,7 @@ export const channelRules: ReadonlyMap<string, ChannelRule> = new Map<string, Ch
   ['Hardmax', alongAxis('axis', (opset) => (opset < 13 ? 1 : -1))],
   ['LpNormalization', alongAxis('axis', () => -1)],
   ['LRN', localResponse],
+  ['ImageScaler', imageScaler],
   ['Einsum', einsum],
   ...each('QuantizeLinear DequantizeLinear', quantized),
   ['Conv', convolution()],
