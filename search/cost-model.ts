@@ -30,6 +30,10 @@ export interface CostModel {
   value(removed: ArrayLike<number>): number;
   /** How the cost changes when group g goes from `removed[g]` to `to` units lost, the others staying. */
   change(removed: ArrayLike<number>, group: number, to: number): number;
+  /** The same for many `to` while `removed` stays as it is. */
+  changesOf(removed: ArrayLike<number>, group: number): (to: number) => number;
+  /** The groups whose changes may differ once this one has changed: those that share a term with it, itself among them. */
+  neighbours(group: number): readonly number[];
   termValue(term: CostTerm, removed: ArrayLike<number>): number;
   /** Cost by stage. */
   byStage(removed: ArrayLike<number>): Float64Array;
@@ -42,11 +46,14 @@ export function costModelOf(
 ): CostModel {
   const stages = terms.reduce((most, t) => Math.max(most, t.stage + 1), resolutions.length);
   const touching: number[][] = Array.from({ length: groups }, () => []);
+  const near = Array.from({ length: groups }, () => new Set<number>());
   terms.forEach((term, i) => {
     const touched = new Set(term.shares.flat().map((s) => s.group));
     if (term.site !== undefined) touched.add(term.site);
     for (const g of touched) touching[g]!.push(i);
+    for (const g of touched) for (const h of touched) near[g]!.add(h);
   });
+  const neighbours = near.map((set) => [...set]);
   return {
     terms,
     resolutions,
@@ -59,6 +66,15 @@ export function costModelOf(
       }
       return sum;
     },
+    changesOf(removed, group) {
+      const own = touching[group]!.map((i) => ({ term: terms[i]!, now: costOf(terms[i]!, removed, -1, 0) }));
+      return (to) => {
+        let sum = 0;
+        for (const { term, now } of own) sum += costOf(term, removed, group, to) - now;
+        return sum;
+      };
+    },
+    neighbours: (group) => neighbours[group]!,
     termValue: (term, removed) => costOf(term, removed, -1, 0),
     byStage(removed) {
       const found = new Float64Array(stages);

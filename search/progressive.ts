@@ -89,6 +89,11 @@ function cutTo(
   }
 }
 
+/** What a group would give back: `changes` are those of the limits' costs. */
+interface Return extends Step {
+  readonly changes: readonly number[];
+}
+
 /** Gives units back, most loss regained per cost of the first limit first, while all limits hold. */
 function fillUp(options: AllocationOptions, removed: Int32Array): void {
   const { groups, limits } = options;
@@ -96,24 +101,39 @@ function fillUp(options: AllocationOptions, removed: Int32Array): void {
   if (first === undefined) return;
   const room = limits.map((l) => l.budget - l.cost.value(removed));
   if (room.some((r) => r < 0)) return;
+  const fits = (changes: readonly number[]): boolean => changes.every((c, i) => c <= room[i]!);
+  const bestOf = (g: number): Return | undefined => {
+    const { steps, losses } = groups[g]!;
+    const at = removed[g]!;
+    const changesOf = limits.map((l) => l.cost.changesOf(removed, g));
+    let best: Return | undefined;
+    for (let s = steps.length - 1; s >= 0; s--) {
+      const to = steps[s]!;
+      if (to >= at) continue;
+      const changes = changesOf.map((change) => change(to));
+      if (!fits(changes)) break;
+      const gain = (losses[at]! - losses[to]!) * (options.weights?.[g] ?? 1);
+      const price = gain / Math.max(changes[0]!, 1e-9);
+      if (gain >= 0 && (best === undefined || price > best.price)) best = { group: g, to, price, changes };
+    }
+    return best;
+  };
+  // Room only shrinks: what was a group's best and still fits is its best, until a group that shares a layer with it changes.
+  const known = groups.map((_, g) => bestOf(g));
   for (;;) {
-    let best: Step | undefined;
+    let best: Return | undefined;
     for (let g = 0; g < groups.length; g++) {
-      const group = groups[g]!;
-      const at = removed[g]!;
-      if (at === 0) continue;
-      for (let s = group.steps.length - 1; s >= 0; s--) {
-        const to = group.steps[s]!;
-        if (to >= at) continue;
-        if (limits.some((l, i) => l.cost.change(removed, g, to) > room[i]!)) break;
-        const gain = (group.losses[at]! - group.losses[to]!) * (options.weights?.[g] ?? 1);
-        const price = gain / Math.max(first.cost.change(removed, g, to), 1e-9);
-        if (gain >= 0 && (best === undefined || price > best.price)) best = { group: g, to, price };
-      }
+      const before = known[g];
+      if (before !== undefined && !fits(before.changes)) known[g] = bestOf(g);
+      const found = known[g];
+      if (found !== undefined && (best === undefined || found.price > best.price)) best = found;
     }
     if (best === undefined) return;
-    for (let i = 0; i < limits.length; i++) room[i]! -= limits[i]!.cost.change(removed, best.group, best.to);
-    removed[best.group] = best.to;
+    const { group, to, changes } = best;
+    for (let i = 0; i < limits.length; i++) room[i]! -= changes[i]!;
+    removed[group] = to;
+    const near = new Set(limits.flatMap((l) => l.cost.neighbours(group)));
+    for (const g of near.add(group)) known[g] = bestOf(g);
   }
 }
 
