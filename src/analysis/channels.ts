@@ -26,6 +26,8 @@ export interface Consumption {
   readonly node: number;
   readonly input: number;
   readonly labels: Labels;
+  /** Input that holds the zero point of an operand of 8 bits; undefined = a dead position becomes 0. */
+  readonly zero?: number;
 }
 
 export interface Recount {
@@ -297,10 +299,11 @@ export class Engine implements ChannelContext {
     this.held.push({ labels, axis });
   }
 
-  consume(i: number, labels: Labels): void {
+  consume(i: number, labels: Labels, zero?: number): void {
     this.consumed = true;
     if (this.unlabelled(labels)) return;
-    this.consumptions.push({ node: this.at, input: i, labels });
+    const point = zero !== undefined && this.present(zero) ? { zero } : {};
+    this.consumptions.push({ node: this.at, input: i, labels, ...point });
   }
 
   cut(i: number, labels: Labels, role?: CutRole): void {

@@ -44,7 +44,8 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
     if (entry === undefined || entry.macs === 0) return;
     // a recurrent layer has two matrices: their MACs go with their sizes
     const recurrent = RECURRENT.has(node.opType);
-    const cuts = (cutsOf.get(i) ?? []).filter((c) => c.input <= (recurrent ? 2 : 1));
+    const second = QUANTIZED.has(node.opType) ? 3 : 1;
+    const cuts = (cutsOf.get(i) ?? []).filter((c) => (recurrent ? c.input <= 2 : c.input === 0 || c.input === second));
     if (cuts.length === 0) {
       const out = plan.values.get(node.outputs[0] ?? '');
       const sum = consumed.get(i);
@@ -72,4 +73,6 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
   return shares;
 }
 
+/** Scale and zero point stand between their operands. */
+const QUANTIZED: ReadonlySet<string> = new Set(['QLinearConv', 'QLinearMatMul', 'QGemm']);
 const RECURRENT: ReadonlySet<string> = new Set(['LSTM', 'GRU', 'RNN']);

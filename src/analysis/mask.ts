@@ -15,7 +15,7 @@ export function maskModel(analysis: Analysis, dead: DeadUnits): Model {
   const names = allNames(model.graph);
   const before = new Map<number, Node[]>();
   const inputs = new Map<number, string[]>();
-  for (const { node, input, labels } of plan.consumptions) {
+  for (const { node, input, labels, zero } of plan.consumptions) {
     const isDead = (atom: number): boolean => fate.dead[plan.classOf(atom)] === 1;
     const made = maskOf(labels, isDead);
     if (made === undefined) continue;
@@ -27,6 +27,20 @@ export function maskModel(analysis: Analysis, dead: DeadUnits): Model {
     const mask = freshName(names, `${source}_mask`);
     const masked = freshName(names, `${source}_masked`);
     names.add(mask).add(masked);
+    if (elemType === DataType.UINT8 || elemType === DataType.INT8) {
+      // no runtime multiplies bytes: they pass through 32 bits
+      const fresh = (stem: string): string => {
+        const name = freshName(names, stem);
+        names.add(name);
+        return name;
+      };
+      const nodes = before.get(node) ?? [];
+      nodes.push(...maskBytes(source, zero === undefined ? '' : original.inputs[zero]!, masked, elemType, made, fresh));
+      before.set(node, nodes);
+      own[input] = masked;
+      inputs.set(node, own);
+      continue;
+    }
     const attributes = new Map<string, Attribute>([
       ['value', { name: 'value', kind: 'tensor', value: maskTensor(mask, elemType, made) }],
     ]);
@@ -63,6 +77,48 @@ function maskOf(labels: Labels, isDead: (atom: number) => boolean): Mask | undef
   );
   if (!values.includes(0)) return undefined;
   return { dims: labels.shape.map((d, k) => (axes.includes(k) ? d : 1)), values };
+}
+
+/** Dead positions become the zero point. */
+function maskBytes(
+  source: string,
+  zero: string,
+  masked: string,
+  elemType: number,
+  mask: Mask,
+  fresh: (stem: string) => string,
+): Node[] {
+  const node = (
+    opType: string,
+    inputs: readonly string[],
+    output: string,
+    attributes: readonly Attribute[] = [],
+  ): Node => ({
+    name: '',
+    opType,
+    domain: '',
+    inputs,
+    outputs: [output],
+    attributes: new Map(attributes.map((a) => [a.name, a])),
+  });
+  const to = (dataType: number): Attribute => ({ name: 'to', kind: 'int', value: dataType });
+  const [alive, wide, point, chosen] = ['alive', 'wide', 'point', 'chosen'].map((s) => fresh(`${source}_${s}`));
+  const bools: Tensor = {
+    name: alive!,
+    dataType: DataType.BOOL,
+    dims: mask.dims,
+    bytes: () => Uint8Array.from(mask.values),
+  };
+  const nothing: Tensor = { name: point!, dataType: DataType.INT32, dims: [], bytes: () => new Uint8Array(4) };
+  return [
+    node('Constant', [], alive!, [{ name: 'value', kind: 'tensor', value: bools }]),
+    node('Cast', [source], wide!, [to(DataType.INT32)]),
+    zero === ''
+      ? node('Constant', [], point!, [{ name: 'value', kind: 'tensor', value: nothing }])
+      : node('Cast', [zero], point!, [to(DataType.INT32)]),
+    node('Where', [alive!, wide!, point!], chosen!),
+    node('Cast', [chosen!], masked, [to(elemType)]),
+  ];
 }
 
 function maskTensor(name: string, dataType: number, mask: Mask): Tensor {

@@ -169,9 +169,15 @@ export class Rewriter {
     const is = wanted.map((_, k) => open?.elems[k] ?? bound?.[k]);
     const right = wanted.every((w, k) => w === undefined || is[k] === undefined || w === is[k]);
     if (right && wanted.length === (open?.elems ?? bound)?.length) return;
-    const merged = wanted.map((w, k) => (open?.elems[k] === undefined ? undefined : (w ?? open.elems[k])));
+    const wrong = (k: number): boolean => wanted[k] !== undefined && is[k] !== undefined && wanted[k] !== is[k];
+    const unsure = wanted.some((_, k) => open?.elems[k] === undefined && wrong(k));
+    const steady = unsure ? this.analysis.shapeChains.steady(name) : [];
+    const known = (k: number): boolean => open?.elems[k] !== undefined || steady[k] !== undefined;
+    const merged = wanted.map((w, k) => (known(k) ? (w ?? open?.elems[k] ?? bound?.[k]) : undefined));
+    const shape = (open ?? this.computed.bound.get(name))?.dims ?? [];
+    const rank = shape.length;
     if (merged.every((w) => w !== undefined)) {
-      const dims = open?.dims.length === 0 ? [] : [merged.length];
+      const dims = rank === 1 ? [merged.length] : shape;
       const type = this.analysis.shapes.types.get(name);
       const like = { name, dataType: type?.kind === 'tensor' ? type.elemType : DataType.INT64, dims };
       this.setInput(index, i, this.addConstant(integers(like, dims, merged), name));
@@ -181,10 +187,10 @@ export class Rewriter {
     // parts depend on the batch: where all that is wrong does not, these parts are replaced
     const at = this.analysis.producers.get(name);
     const maker = at === undefined ? undefined : this.graph.nodes[at]!;
-    const stays = wanted.every((w, k) => open?.elems[k] !== undefined || w === undefined || w === bound?.[k]);
+    const stays = wanted.every((w, k) => known(k) || w === undefined || w === bound?.[k]);
     const others = (): boolean =>
       (this.analysis.constantUses.get(name) ?? []).some(([n, k]) => !sameNumbers(this.operands.get(n)?.get(k), wanted));
-    if (stays && open?.dims.length === 1 && merged.length === open.elems.length) {
+    if (stays && rank === 1 && merged.length === is.length) {
       if (maker === undefined || !(WALKED.has(maker.opType) || THROUGH.has(maker.opType)) || others()) {
         this.setInput(index, i, this.mixed(index, name, merged));
         return;

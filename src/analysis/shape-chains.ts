@@ -15,6 +15,8 @@ export interface ShapeChains {
    * `bound`: with the dynamic dims of the analysis.
    */
   values(fate: Fate): { readonly open: Values; readonly bound: Values };
+  /** Contents that are the same for other dynamic dims, found by trying some: what `open` leaves unknown may still not depend on the batch. */
+  readonly steady: (name: string) => readonly (number | undefined)[];
   /**
    * Places [node, input] where numbers made from the shapes of labelled values leave the chains: what no recount changes there has
    * to be what it was before a cut (a scale of 1 / sqrt(C), a shape borrowed from another value).
@@ -55,8 +57,22 @@ export function shapeChains(
     if (!changed) return shapes.values;
     return inferShapes({ graph: found.graph, opsets: model.opsets }, table, { types }).values;
   };
+  let others: readonly Values[] | undefined;
   return {
     leaves: leave,
+    steady(name) {
+      if (others === undefined) {
+        try {
+          others = [2, 3].map((dynamic) => inferShapes(model, table, { dynamic }).values);
+        } catch {
+          // a network that does not bear these dims shows nothing
+          others = [];
+        }
+      }
+      const found = others;
+      const own = bound.values.get(name)?.elems ?? [];
+      return own.map((v, k) => (found.length > 0 && found.every((o) => o.get(name)?.elems[k] === v) ? v : undefined));
+    },
     values(fate) {
       chain ??= chainOf(model.graph, plan, producers, leave());
       const first = evaluate(chain, bound, fate);

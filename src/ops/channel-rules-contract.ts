@@ -9,9 +9,19 @@ export function convolution(transposed = false): ChannelRule {
   return (c) => c.output(0, convolve(c, transposed));
 }
 
-function convolve(c: ChannelContext, transposed: boolean): Labels {
+/** Where the operands of a convolution lie. */
+interface Operands {
+  readonly weight: number;
+  readonly bias: number;
+  /** Zero point of the data. */
+  readonly zero?: number;
+  /** Vectors with an entry per output channel (or one for all). */
+  readonly scales?: readonly number[];
+}
+
+export function convolve(c: ChannelContext, transposed: boolean, at: Operands = { weight: 1, bias: 2 }): Labels {
   const shape = c.outputShape(0);
-  const weight = c.inputShape(1);
+  const weight = c.inputShape(at.weight);
   const group = attrInt(c.node, 'group', 1);
   let x = c.labels(0);
   if (x.shape.some((_, k) => k !== 1 && c.varies(x, k))) {
@@ -29,30 +39,32 @@ function convolve(c: ChannelContext, transposed: boolean): Labels {
     const multiplier = outputs / group;
     made = Int32Array.from({ length: outputs }, (_, i) => inputs[Math.floor(i / multiplier)]!);
     const axis = transposed ? made.filter((_, i) => i % multiplier === 0) : made;
-    c.cut(1, c.spread(axis, 0, weight), 'along');
+    c.cut(at.weight, c.spread(axis, 0, weight), 'along');
     recountGroup(c, c.spread(inputs, 0, [channels]));
   } else if (group > 1) {
     // every group keeps as many channels: position j lives in all groups or in none
     const perIn = channels / group;
     const perOut = outputs / group;
     tiePositions(c, inputs, perIn);
-    c.consume(0, x);
+    c.consume(0, x, at.zero);
     const fresh = c.fresh(perOut);
     made = Int32Array.from({ length: outputs }, (_, i) => fresh[i % perOut]!);
     if (transposed) {
-      c.cut(1, c.spread(inputs, 0, weight), 'in');
-      c.cut(1, c.spread(fresh, 1, weight), 'out');
+      c.cut(at.weight, c.spread(inputs, 0, weight), 'in');
+      c.cut(at.weight, c.spread(fresh, 1, weight), 'out');
     } else {
-      c.cut(1, c.spread(inputs.subarray(0, perIn), 1, weight), 'in');
-      c.cut(1, c.spread(made, 0, weight), 'out');
+      c.cut(at.weight, c.spread(inputs.subarray(0, perIn), 1, weight), 'in');
+      c.cut(at.weight, c.spread(made, 0, weight), 'out');
     }
   } else {
-    c.consume(0, x);
-    c.cut(1, c.spread(inputs, inAxis, weight), 'in');
+    c.consume(0, x, at.zero);
+    c.cut(at.weight, c.spread(inputs, inAxis, weight), 'in');
     made = c.fresh(outputs);
-    c.cut(1, c.spread(made, outAxis, weight), 'out');
+    c.cut(at.weight, c.spread(made, outAxis, weight), 'out');
   }
-  c.cut(2, c.spread(made, 0, [outputs]), 'along');
+  for (const i of [at.bias, ...(at.scales ?? [])]) {
+    if (c.present(i) && c.inputShape(i).length === 1) c.cut(i, c.spread(made, 0, [outputs]), 'along');
+  }
   return c.spread(made, 1, shape);
 }
 
@@ -129,8 +141,10 @@ export const fusedMatMul: ChannelRule = (c) => {
   c.output(0, contract(c, { i: 0, swap: flag('transA') }, { i: 1, swap: flag('transB') }));
 };
 
-interface Side {
+export interface Side {
   readonly i: number;
+  /** Zero point of an operand of 8 bits. */
+  readonly zero?: number;
   /** The last two axes are swapped before the product. */
   readonly swap: boolean;
 }
@@ -172,7 +186,7 @@ export function contract(c: ChannelContext, left: Side, right: Side): Labels {
     const others = (l: Labels): boolean => l.shape.some((_, k) => k !== sumX && c.varies(l, k));
     if (c.varies(x, sumX) && others(x)) x = c.whole(x, sumX, 'channels along two axes');
     if (c.varies(x, sumX)) {
-      c.consume(side.i, c.labels(side.i));
+      c.consume(side.i, c.labels(side.i), side.zero);
       cut(c.spread(c.along(x, sumX), sumW, w.shape), 'in');
       x = noLabels(x.shape);
     } else if (others(x) && c.isInexact(x) && !batchVaries(c, x) && w.shape[freeW] !== w.shape[sumW]) {
@@ -205,8 +219,8 @@ export function contract(c: ChannelContext, left: Side, right: Side): Labels {
     if (both) {
       const k = a.shape[sumA]!;
       c.tie(c.spread(c.along(a, sumA), 0, [k]), c.spread(c.along(b, sumB), 0, [k]));
-      c.consume(left.i, c.labels(left.i));
-      c.consume(right.i, c.labels(right.i));
+      c.consume(left.i, c.labels(left.i), left.zero);
+      c.consume(right.i, c.labels(right.i), right.zero);
       a = noLabels(a.shape);
       b = noLabels(b.shape);
     } else {

@@ -87,35 +87,46 @@ export const tiled: ChannelRule = (c) => {
   c.output(0, out);
 };
 
-export const concatenated: ChannelRule = (c) => {
+export const concatenated: ChannelRule = (c) =>
+  join(
+    c,
+    c.node.inputs.map((_, i) => i),
+  );
+
+/** Inputs `all` side by side. */
+export function join(c: ChannelContext, all: readonly number[]): void {
   const shape = c.outputShape(0);
   const axis = normal(attrInt(c.node, 'axis', 1), shape.length);
-  const all = c.node.inputs.map((_, i) => i);
-  let parts = all.map((i) => c.labels(i));
-  if (parts.every(isBlank)) return;
+  const parts = new Map(all.map((i) => [i, c.labels(i)] as const));
+  if ([...parts.values()].every(isBlank)) return;
   // axes across the join: all parts carry the same channels there
   for (let k = 0; k < shape.length; k++) {
     if (k === axis) continue;
-    const carriers = all.filter((i) => c.varies(parts[i]!, k));
+    const carriers = all.filter((i) => c.varies(parts.get(i)!, k));
     if (carriers.length === 0) continue;
     if (all.some((i) => !c.isConstant(i) && !carriers.includes(i))) {
-      for (const i of carriers) parts[i] = c.whole(parts[i]!, k, 'joined with a value without these channels');
+      for (const i of carriers) parts.set(i, c.whole(parts.get(i)!, k, 'joined with a value without these channels'));
       continue;
     }
-    const first = parts[carriers[0]!]!;
+    const first = parts.get(carriers[0]!)!;
     const along = acrossJoin(c, first, axis, k);
     for (const i of all) {
-      const target = { ...along, shape: parts[i]!.shape };
+      const target = { ...along, shape: parts.get(i)!.shape };
       if (c.isConstant(i)) c.cut(i, target, 'along');
       else if (i !== carriers[0]) {
-        parts[i] = acrossJoin(c, parts[i]!, axis, k);
-        c.tie(parts[i], target);
+        c.tie(acrossJoin(c, parts.get(i)!, axis, k), target);
       }
     }
-    parts = parts.map((p) => ({ ...along, shape: p.shape }));
+    for (const i of all) parts.set(i, { ...along, shape: parts.get(i)!.shape });
   }
-  c.output(0, concat(parts, axis));
-};
+  c.output(
+    0,
+    concat(
+      all.map((i) => parts.get(i)!),
+      axis,
+    ),
+  );
+}
 
 /** Labels along the join as well as across it: across wins. */
 function acrossJoin(c: ChannelContext, l: Labels, axis: number, k: number): Labels {

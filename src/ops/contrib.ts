@@ -1,6 +1,6 @@
 // onnxruntime's own operators (com.microsoft) that exported and optimised files hold: fused layers, transformer parts, quantised
 // arithmetic. https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
-import { attrInt, type Dim } from '../ir/graph.js';
+import { attrInt, attrInts, type Dim } from '../ir/graph.js';
 import { DataType } from '../ir/tensor.js';
 import { convMacs, convShape } from './conv.js';
 import { contribNhwcOps } from './contrib-nhwc.js';
@@ -246,6 +246,15 @@ const qLinearGlobalPool: ShapeRule = (ctx) => {
   return [tensorType(ctx.elemType(0), dims && dims.map((d, i) => (kept(i, dims.length) ? d : 1)))];
 };
 
+const qLinearReduceMean: ShapeRule = (ctx) => {
+  const dims = ctx.shape(0);
+  if (dims === undefined) return [tensorType(ctx.elemType(0), undefined)];
+  const axes = (attrInts(ctx.node, 'axes') ?? range(dims.length)).map((a) => axisOf(ctx, a, dims.length));
+  const keep = attrInt(ctx.node, 'keepdims', 1) !== 0;
+  const out = dims.flatMap((d, k): Dim[] => (axes.includes(k) ? (keep ? [1] : []) : [d]));
+  return [tensorType(ctx.elemType(0), out)];
+};
+
 /** y = A x B with B [N, K] packed in blocks: K and N are attributes. */
 const matMulBits: ShapeRule = (ctx) => {
   const dims = ctx.shape(0);
@@ -259,6 +268,13 @@ const quantised: readonly OpDef[] = [
     category: 'activation',
     shape: sameAs(0),
   }),
+  {
+    opType: 'QLinearWhere',
+    domain,
+    category: 'elementwise',
+    shape: (ctx) => [tensorType(ctx.elemType(1), broadcastShapes(ctx, [ctx.shape(0), ctx.shape(1), ctx.shape(4)]))],
+  },
+  { opType: 'QLinearReduceMean', domain, category: 'reduce', shape: qLinearReduceMean },
   { opType: 'QLinearConcat', domain, category: 'movement', shape: qLinearConcat },
   { opType: 'QLinearGlobalAveragePool', domain, category: 'pool', shape: qLinearGlobalPool },
   {

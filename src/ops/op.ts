@@ -177,8 +177,11 @@ export interface ChannelContext {
   isInexact(labels: Labels): boolean;
   /** Where labels change along several axes, this one must keep all its positions (an index selects along it). */
   hold(labels: Labels, axis: number): void;
-  /** In the masked reference, operand i is multiplied by 0 where its label is dead (contractions; also weights of recurrences). */
-  consume(i: number, labels: Labels): void;
+  /**
+   * In the masked reference, operand i is multiplied by 0 where its label is dead (contractions; also weights of recurrences). An
+   * operand of 8 bits becomes what its zero point says, input `zero` (0 where that is left out).
+   */
+  consume(i: number, labels: Labels, zero?: number): void;
   /**
    * Constant operand i loses the positions whose label is dead. `labels` may be of a larger shape to which the operand is
    * broadcast: a position goes when all it meets is dead. Cuts along different axes add up. An operand that is computed is tied instead.

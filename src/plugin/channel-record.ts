@@ -61,8 +61,8 @@ export function recordChannels(rule: ChannelRule, node: Node, input: ChannelInpu
     hold(labels, axis) {
       steps.push(['hold', dataOf(labels), axis]);
     },
-    consume(i, labels) {
-      steps.push(['consume', i, dataOf(labels)]);
+    consume(i, labels, zero) {
+      steps.push(zero === undefined ? ['consume', i, dataOf(labels)] : ['consume', i, dataOf(labels), zero]);
     },
     cut(i, labels, role) {
       steps.push(['cut', i, dataOf(labels), role]);

@@ -124,7 +124,7 @@ export type ChannelStep =
   | readonly ['freeze' | 'inexact', LabelData, string]
   | readonly ['whole', LabelData, number, string]
   | readonly ['hold', LabelData, number]
-  | readonly ['consume', number, LabelData]
+  | readonly ['consume', number, LabelData, number?]
   | readonly ['cut', number, LabelData, 'out' | 'in' | 'along' | undefined]
   | readonly ['output', number, LabelData]
   | readonly ['recount'];

@@ -96,7 +96,7 @@ function doAgain(
         c.hold(labelsOf(step[1]), step[2]);
         break;
       case 'consume':
-        c.consume(step[1], labelsOf(step[2]));
+        c.consume(step[1], labelsOf(step[2]), step[3]);
         break;
       case 'cut':
         c.cut(step[1], labelsOf(step[2]), step[3]);

@@ -1,7 +1,6 @@
-// Random networks around contractions: Conv in all its forms, matrix products, recurrent layers, attention, quantised arithmetic.
+// Random networks around contractions: Conv in all its forms, matrix products, recurrent layers, attention.
 
 import { float } from '../../src/ir/builder.js';
-import { DataType, type Tensor } from '../../src/ir/tensor.js';
 import { opsetsFrom } from './operator-cases-pointwise.js';
 import type { Field, OperatorCase } from './operator-field.js';
 
@@ -63,7 +62,7 @@ const convolutions: readonly OperatorCase[] = [
 // --- matrix products ----------------------------------------------------------------------------------------------------
 
 /** Shapes of A and B: ranks 1 to 4, batch axes broadcast. */
-function product(f: Field): [number[], number[]] {
+export function product(f: Field): [number[], number[]] {
   const [m, k, n] = [f.int(2, 5), f.int(2, 6), f.int(2, 5)];
   const rankA = f.int(1, 4);
   const rankB = f.int(1, 4);
@@ -236,56 +235,4 @@ const attention: readonly OperatorCase[] = [
   },
 ];
 
-// --- quantisation -------------------------------------------------------------------------------------------------------
-
-/** A random constant of 8 bits. */
-export function bytes(f: Field, dims: readonly number[], type: number = DataType.UINT8): string {
-  const data = Uint8Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => f.rng.int(256));
-  const tensor: Tensor = { name: 'q', dataType: type, dims, bytes: () => data };
-  return f.g.constant(tensor);
-}
-
-/** Scale and zero point for an axis of n, or for all. */
-export function scaleAndZero(f: Field, n: number | undefined, type: number = DataType.UINT8): [string, string] {
-  const count = n ?? 1;
-  const dims = n === undefined ? [] : [n];
-  const scale = f.g.floats(
-    Float32Array.from({ length: count }, () => 0.01 + f.rng.next() * 0.05),
-    dims,
-  );
-  const offset = Uint8Array.from({ length: count }, () =>
-    type === DataType.UINT8 ? 110 + f.rng.int(30) : f.rng.int(9),
-  );
-  return [scale, f.g.constant({ name: 'z', dataType: type, dims, bytes: () => offset })];
-}
-
-const quantised: readonly OperatorCase[] = [
-  ...['QuantizeLinear', 'DequantizeLinear'].map((operator): OperatorCase => ({
-    operator,
-    opsets: opsetsFrom(10),
-    build: (f) => {
-      const rank = f.int(1, 4);
-      const shape = f.dims(rank);
-      const axis = f.int(0, rank - 1);
-      const perAxis = f.opset >= 13 && f.chance(0.6);
-      const type = f.rng.pick([DataType.UINT8, DataType.INT8]);
-      const [scale, zero] = scaleAndZero(f, perAxis ? shape[axis]! : undefined, type);
-      const zeroPoint = f.chance(0.8) || type === DataType.INT8 ? [zero] : [];
-      const attributes = f.opset >= 13 ? { axis: f.chance(0.3) ? axis - rank : axis } : {};
-      const q = f.op(
-        'QuantizeLinear',
-        [f.source(shape), scale, ...zeroPoint],
-        operator === 'QuantizeLinear' ? attributes : perAxis ? attributes : {},
-      );
-      return f.op('DequantizeLinear', [q, scale, ...zeroPoint], attributes);
-    },
-  })),
-];
-
-export const contractCases: readonly OperatorCase[] = [
-  ...convolutions,
-  ...products,
-  ...recurrent,
-  ...attention,
-  ...quantised,
-];
+export const contractCases: readonly OperatorCase[] = [...convolutions, ...products, ...recurrent, ...attention];

@@ -14,10 +14,16 @@ import { createRng, type Rng } from '../../src/rng.js';
 import { compareLaw, randomDead, randomInputs, run } from './law.js';
 import { contractCases } from './operator-cases-contract.js';
 import { movementCases } from './operator-cases-movement.js';
+import { quantizedCases } from './operator-cases-quantized.js';
 import { pointwiseCases } from './operator-cases-pointwise.js';
 import { buildField, type OperatorCase } from './operator-field.js';
 
-export const operatorCases: readonly OperatorCase[] = [...pointwiseCases, ...contractCases, ...movementCases];
+export const operatorCases: readonly OperatorCase[] = [
+  ...pointwiseCases,
+  ...contractCases,
+  ...quantizedCases,
+  ...movementCases,
+];
 
 /** `cut`: channels that reach the operator died and the law holds. `frozen`: they stay, for these reasons. `spared`: none were drawn. */
 export type Outcome =
