@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -241,4 +242,28 @@ describeShared('shared models', ['models'], () => {
     expect(statSync(path).size).toBeLessThan(60_000);
     expect(Buffer.compare(encodeModel(readModel(path)), encodeModel({ ...model, graph: { ...model.graph } }))).toBe(0);
   });
+});
+
+test('a model whose data files have checksums is written with that of its new data file', () => {
+  const directory = folder();
+  writeFileSync(join(directory, 'good'), new Uint8Array(4096));
+  const given = { location: 'good', length: '16', checksum: '0000000000000000000000000000000000000000' };
+  const model = parseModel(modelWith(given), { directory });
+  const big = { ...summing(), graph: { ...summing().graph } };
+  const w = model.graph.initializers.get('w')!;
+  const initializers = new Map(big.graph.initializers).set('w2', { ...w, name: 'w2' });
+  const path = join(directory, 'out.onnx');
+  writeModel({ ...big, graph: { ...big.graph, initializers } }, path, { external: 'always' });
+  const sha1 = createHash('sha1')
+    .update(readFileSync(`${path}.data`))
+    .digest('hex');
+  const written = onnx.ModelProto.decode(readFileSync(path));
+  const entries = written.graph!.initializer!.flatMap((t) => t.externalData ?? []);
+  const checksums = entries.filter((e) => e.key === 'checksum').map((e) => e.value);
+  expect(checksums.length).toBeGreaterThan(0);
+  expect(new Set(checksums)).toEqual(new Set([sha1]));
+  // without any in the source there are none
+  writeModel(big, path, { external: 'always' });
+  const plain = onnx.ModelProto.decode(readFileSync(path)).graph!.initializer!.flatMap((t) => t.externalData ?? []);
+  expect(plain.some((e) => e.key === 'checksum')).toBe(false);
 });

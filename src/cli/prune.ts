@@ -227,6 +227,7 @@ async function prune(
     sourceSha256: await sha256OfFile(args.model),
     seed: args.seed,
     version: packageVersion(),
+    inherited: calibration === undefined,
   };
   writeModel(withRecipe(pruned, recipe), args.output);
   return {

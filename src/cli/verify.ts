@@ -5,6 +5,8 @@ import { verifyModels, type Verification } from '../measure/verify.js';
 import { sha256OfFile } from '../onnx/read.js';
 import { standardOps } from '../ops/index.js';
 import { isolatedRuntime } from '../runtime/isolated.js';
+import { ortRuntime } from '../runtime/ort.js';
+import { plainCut, verifyParts, weightBytes } from '../../search/verify-parts.js';
 import { formatCount, formatPercent } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims } from './options.js';
 
@@ -37,8 +39,14 @@ export const verifyCommand: CommandModule<object, Arguments> = {
     // in a process of its own: nothing is known yet of what the file does to onnxruntime
     const runtime = isolatedRuntime();
     let result: Verification;
+    const shared = { table: standardOps, originalSha256, dims };
+    const cut = weightBytes(original) + weightBytes(candidate) > WHOLE_BYTES ? plainCut(candidate) : undefined;
     try {
-      result = await verifyModels(original, candidate, { runtime, table: standardOps, sources, originalSha256, dims });
+      result =
+        cut === undefined
+          ? await verifyModels(original, candidate, { ...shared, runtime, sources })
+          : // every node that is run is one of the original's own
+            await verifyParts(original, candidate, cut, { ...shared, runtime: ortRuntime() });
     } finally {
       await runtime.close();
     }
@@ -48,6 +56,9 @@ export const verifyCommand: CommandModule<object, Arguments> = {
       throw new PareError(`"${args.candidate}" fails the check "${failed.name}": ${failed.detail}`);
   },
 };
+
+/** Weights of both networks up to which they are run whole. */
+const WHOLE_BYTES = 2 ** 30;
 
 function asJson(result: Verification): object {
   const { relativeError, ...rest } = result;

@@ -1,5 +1,5 @@
 // A tensor that loses positions along some axes: lazy, the numbers are gathered when somebody asks for the bytes.
-import { elementBits, elementCount, type Tensor } from './tensor.js';
+import { elementBits, elementCount, PIECE_BYTES, type Tensor, type TensorBytes } from './tensor.js';
 
 /** Positions that stay, ascending; undefined = all. */
 export type Keep = ArrayLike<number> | undefined;
@@ -14,9 +14,42 @@ export function sliceTensor(t: Tensor, keeps: readonly Keep[]): Tensor {
     name,
     dataType,
     dims,
-    ...(bytes === undefined ? {} : { bytes: () => gather(bytes(), t.dims, keeps, dims, bits) }),
+    ...(bytes === undefined ? {} : { bytes: () => gatherByRows(bytes, t.dims, keeps, dims, bits) }),
     ...(strings === undefined ? {} : { strings: [...positions(t.dims, keeps)].map((p) => strings[p]!) }),
   };
+}
+
+/** Row by row of the first axis, many at once, where that saves memory: neither all data nor all places are held. */
+function gatherByRows(
+  bytes: TensorBytes,
+  dims: readonly number[],
+  keeps: readonly Keep[],
+  result: readonly number[],
+  bits: number,
+): Uint8Array {
+  const rowBytes = (elementCount(dims.slice(1)) * bits) / 8;
+  const rows = dims[0] ?? 1;
+  if (bits % 8 !== 0 || rows < 2 || rows * rowBytes <= PIECE_BYTES) return gather(bytes(), dims, keeps, result, bits);
+  const whole = bytes.part === undefined ? bytes() : undefined;
+  const read = (from: number, length: number): Uint8Array =>
+    whole === undefined ? bytes.part!(from, length) : whole.subarray(from, from + length);
+  const out = new Uint8Array((elementCount(result) * bits) / 8);
+  const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  const [first, ...others] = keeps;
+  let to = 0;
+  for (let from = 0, next = 0; from < rows; from += step) {
+    const n = Math.min(step, rows - from);
+    const own: number[] = [];
+    for (; first !== undefined && next < first.length && first[next]! < from + n; next++) own.push(first[next]! - from);
+    const left = first === undefined ? n : own.length;
+    if (left === 0) continue;
+    const keep = first === undefined ? undefined : own;
+    const piece = read(from * rowBytes, n * rowBytes);
+    const made = gather(piece, [n, ...dims.slice(1)], [keep, ...others], [left, ...result.slice(1)], bits);
+    out.set(made, to);
+    to += made.length;
+  }
+  return out;
 }
 
 function gather(

@@ -32,6 +32,15 @@ export const DataType = {
   INT2: 26,
 } as const;
 
+/** Pieces that large data are read and written in. */
+export const PIECE_BYTES = 2 ** 25;
+
+export interface TensorBytes {
+  (): Uint8Array;
+  /** A piece without the rest, where the data lie outside memory: offset and length in bytes. */
+  readonly part?: (offset: number, length: number) => Uint8Array;
+}
+
 /**
  * Readonly everywhere. `bytes` gives little-endian raw data (sub-byte types packed as in onnx.proto, lowest bits first);
  * it is a function so that external, sliced and refitted data cost nothing until they are read. The bytes returned are
@@ -41,7 +50,7 @@ export interface Tensor {
   readonly name: string;
   readonly dataType: number;
   readonly dims: readonly number[];
-  readonly bytes?: () => Uint8Array;
+  readonly bytes?: TensorBytes;
   /** STRING tensors only: the raw bytes of each element. */
   readonly strings?: readonly Uint8Array[];
   /** What it was read from; only src/onnx looks inside, so that unmodified things are written back exactly. */

@@ -13,7 +13,17 @@ import { randomFeeds } from './feeds.js';
 import { deviation, isFloat, type Outputs } from './outputs.js';
 
 export interface Check {
-  readonly name: 'graph' | 'interface' | 'runs' | 'finite' | 'shapes' | 'macs' | 'source';
+  readonly name:
+    | 'graph'
+    | 'interface'
+    | 'runs'
+    | 'finite'
+    | 'shapes'
+    | 'macs'
+    | 'source'
+    | 'structure'
+    | 'weights'
+    | 'law';
   readonly ok: boolean;
   readonly detail: string;
 }
@@ -24,6 +34,8 @@ export interface Recipe {
   readonly genome: string;
   readonly sourceSha256: string;
   readonly seed: string;
+  /** The weights are the original's, cut and not refitted. */
+  readonly inherited?: boolean;
 }
 
 export interface Verification {
@@ -52,6 +64,24 @@ export interface VerifyOptions {
 }
 
 export async function verifyModels(original: Model, candidate: Model, options: VerifyOptions): Promise<Verification> {
+  const { result, runnable } = beforeRunning(original, candidate, options);
+  if (!runnable) return result;
+  const checks = [...result.checks];
+  const relativeError = await runCheck(original, candidate, options, checks);
+  return {
+    ...result,
+    ok: checks.every((c) => c.ok),
+    checks,
+    ...(relativeError === undefined ? {} : { relativeError }),
+  };
+}
+
+/** All that needs no run. `runnable`: no contradiction that makes a run senseless. */
+export function beforeRunning(
+  original: Model,
+  candidate: Model,
+  options: VerifyOptions,
+): { readonly result: Verification; readonly runnable: boolean } {
   const checks: Check[] = [graphCheck(candidate), interfaceCheck(original, candidate)];
   const count = (model: Model): Cost => {
     const shapes = inferShapes(model, options.table, { dynamic: 1, ...(options.dims ? { inputs: options.dims } : {}) });
@@ -67,7 +97,8 @@ export async function verifyModels(original: Model, candidate: Model, options: V
     const macs = { original: before.macs };
     const params = { original: before.params };
     const failed: Check = { name: 'graph', ok: false, detail: error.message };
-    return { ok: false, checks: [failed, ...checks.filter((c) => c.name !== 'graph')], macs, params, uncounted: [] };
+    const others = checks.filter((c) => c.name !== 'graph');
+    return { result: { ok: false, checks: [failed, ...others], macs, params, uncounted: [] }, runnable: false };
   }
   checks.push({
     name: 'macs',
@@ -79,23 +110,23 @@ export async function verifyModels(original: Model, candidate: Model, options: V
     const ok = recipe.sourceSha256 === options.originalSha256;
     checks.push({ name: 'source', ok, detail: ok ? 'made from this original' : 'its recipe names another original' });
   }
-  const relativeError = await runCheck(original, candidate, options, checks);
-  return {
+  const result: Verification = {
     ok: checks.every((c) => c.ok),
     checks,
     macs: { original: before.macs, candidate: after.macs },
     params: { original: before.params, candidate: after.params },
     uncounted: after.uncounted,
-    ...(relativeError === undefined ? {} : { relativeError }),
     ...(recipe === undefined ? {} : { recipe }),
   };
+  return { result, runnable: true };
 }
 
 export function recipeOf(model: Model): Recipe | undefined {
   const genome = model.metadata.get('pare.recipe');
   if (genome === undefined) return undefined;
   const get = (key: string): string => model.metadata.get(`pare.${key}`) ?? '';
-  return { version: get('version'), genome, sourceSha256: get('source_sha256'), seed: get('seed') };
+  const inherited = get('weights') === 'inherited' ? { inherited: true } : {};
+  return { version: get('version'), genome, sourceSha256: get('source_sha256'), seed: get('seed'), ...inherited };
 }
 
 function graphCheck(candidate: Model): Check {

@@ -1,6 +1,6 @@
 // TensorProto -> Tensor: dims as numbers, data as a lazy view. Packing of the typed fields: onnx.proto, TensorProto.
 import { fail } from '../errors.js';
-import { byteLength, DataType, elementBits, elementCount, type Tensor } from '../ir/tensor.js';
+import { byteLength, DataType, elementBits, elementCount, type Tensor, type TensorBytes } from '../ir/tensor.js';
 import type { SparseTensor } from '../ir/graph.js';
 import { has, toNumber, unpackedPayload, type Longish } from './codec.js';
 import { locate, readExternal } from './external.js';
@@ -125,7 +125,11 @@ function readExternalData(m: TensorProto, needed: number, context: ReadContext):
   }
   context.dataFiles?.add(data.path);
   // read anew each time and held by nobody: a WeakRef would keep all of a 3 GB model until the current task ends
-  return { bytes: () => readExternal(m.name, data) };
+  const bytes: TensorBytes = Object.assign(() => readExternal(m.name, data), {
+    part: (offset: number, length: number) =>
+      readExternal(m.name, { path: data.path, offset: data.offset + offset, length }),
+  });
+  return { bytes };
 }
 
 function checkLength(m: TensorProto, dims: readonly number[], length: number): void {

@@ -18,6 +18,8 @@ export interface WriteContext {
 export interface Place {
   readonly location: string;
   readonly offset: number;
+  /** SHA-1 of the file, in hex. */
+  readonly checksum?: string;
 }
 
 export function tensorMessage(t: Tensor, context: WriteContext): TensorProto {
@@ -101,6 +103,7 @@ function dataFields(t: Tensor, place: Place | undefined): Partial<TensorProto> {
       entry('location', place.location),
       entry('offset', String(place.offset)),
       entry('length', String(length)),
+      ...(place.checksum === undefined ? [] : [entry('checksum', place.checksum)]),
     ],
   };
 }

@@ -1,11 +1,11 @@
 // Writing ONNX: to bytes, to a file, or to a file with its weights beside it. Files are written beside their place and
 // renamed; data are streamed tensor by tensor.
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fail, inWords, PareError } from '../errors.js';
 import type { Attribute, Graph, Model, Node } from '../ir/graph.js';
-import type { Tensor } from '../ir/tensor.js';
+import { PIECE_BYTES, type Tensor } from '../ir/tensor.js';
 import { encodeInto } from './codec.js';
 import { modelMessage } from './graph-write.js';
 import type { ModelProto, TensorProto } from './messages.js';
@@ -61,17 +61,21 @@ export interface Recipe {
   readonly seed: string;
   /** Pare's own version. */
   readonly version: string;
+  /** Its weights are those of that file, cut and not refitted. */
+  readonly inherited?: boolean;
   /** How it was trained after that, as JSON. */
   readonly training?: string;
 }
 
-/** The model with its recipe in metadata_props (pare.version, pare.recipe, pare.source_sha256, pare.seed, pare.training); nothing else changes. */
+/** The model with its recipe in metadata_props (pare.version, pare.recipe, pare.source_sha256, pare.seed, pare.weights, pare.training); nothing else changes. */
 export function withRecipe(model: Model, recipe: Recipe): Model {
   const metadata = new Map(model.metadata);
   metadata.set('pare.version', recipe.version);
   metadata.set('pare.recipe', recipe.genome);
   metadata.set('pare.source_sha256', recipe.sourceSha256);
   metadata.set('pare.seed', recipe.seed);
+  if (recipe.inherited === true) metadata.set('pare.weights', 'inherited');
+  else metadata.delete('pare.weights');
   if (recipe.training !== undefined) metadata.set('pare.training', recipe.training);
   return { ...model, metadata };
 }
@@ -97,7 +101,7 @@ function encode(model: Model, context: WriteContext): RopeWriter {
 function writeExternal(model: Model, path: string): readonly string[] {
   const dataPath = freeDataPath(model, path);
   const location = basename(dataPath);
-  const placed = new Map<Tensor, { readonly offset: number; readonly data: LazyBytes }>();
+  const placed = new Map<Tensor, { readonly offset: number; readonly length: number }>();
   let end = 0;
   const place: WriteContext['place'] = (t, length) => {
     if (length < MIN_EXTERNAL_BYTES || t.bytes === undefined) return undefined;
@@ -105,18 +109,52 @@ function writeExternal(model: Model, path: string): readonly string[] {
     if (known !== undefined) return { location, offset: known.offset };
     const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
     end = offset + length;
-    placed.set(t, { offset, data: new LazyBytes(t.name, length, t.bytes) });
+    placed.set(t, { offset, length });
     return { location, offset };
   };
   const rope = encode(model, { relocating: true, place });
   if (rope.size() > MAX_PROTOBUF_BYTES) fail(`${path}: the model passes protobuf's 2 GiB even without its weights`);
-  const model_ = { path, write: (file: number) => writePieces(file, rope.pieces()) };
-  if (placed.size === 0) return writeFiles([model_]);
+  if (placed.size === 0) return writeFiles([{ path, write: (file) => writePieces(file, rope.pieces()) }]);
+  // Those of the source are of other files: where it has any, the new file gets one.
+  const sha1 = hasChecksums(model) ? createHash('sha1') : undefined;
   const writeData = (file: number): void => {
-    for (const { offset, data } of placed.values()) writeAll(file, data.bytes(), offset);
+    let at = 0;
+    for (const [t, { offset, length }] of placed) {
+      sha1?.update(new Uint8Array(offset - at));
+      for (const { from, bytes } of piecesOf(t, length)) {
+        writeAll(file, bytes, offset + from);
+        sha1?.update(bytes);
+      }
+      at = offset + length;
+    }
+  };
+  const writeNames = (file: number): void => {
+    const checksum = sha1?.digest('hex');
+    const again: WriteContext['place'] = (t) => {
+      const known = placed.get(t);
+      return known && { location, offset: known.offset, ...(checksum === undefined ? {} : { checksum }) };
+    };
+    const pieces = checksum === undefined ? rope : encode(model, { relocating: true, place: again });
+    writePieces(file, pieces.pieces());
   };
   // the data first: the model is renamed only when all it names is there
-  return writeFiles([{ path: dataPath, write: writeData }, model_]);
+  return writeFiles([
+    { path: dataPath, write: writeData },
+    { path, write: writeNames },
+  ]);
+}
+
+/** The data of a tensor one after the other; piece by piece where they lie outside memory. */
+function* piecesOf(t: Tensor, length: number): Generator<{ readonly from: number; readonly bytes: Uint8Array }> {
+  const { bytes } = t;
+  if (bytes === undefined) return;
+  const { part } = bytes;
+  if (part === undefined) yield { from: 0, bytes: new LazyBytes(t.name, length, bytes).bytes() };
+  else {
+    for (let from = 0; from < length; from += PIECE_BYTES) {
+      yield { from, bytes: part(from, Math.min(PIECE_BYTES, length - from)) };
+    }
+  }
 }
 
 /** `MODEL.data`, or the first of `MODEL.1.data`, ... that is not a file the model's own tensors are still read from. */
@@ -141,6 +179,12 @@ function hasExternalData(model: Model): boolean {
     const source = Source.of<Tensor, TensorProto>(t);
     return source !== undefined && isExternal(source.message);
   });
+}
+
+function hasChecksums(model: Model): boolean {
+  return tensorsOf(model).some(
+    (t) => Source.of<Tensor, TensorProto>(t)?.message.externalData.some((e) => e.key === 'checksum') === true,
+  );
 }
 
 /** Every tensor of the model: initializers and attributes, subgraphs and functions. */
