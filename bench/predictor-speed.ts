@@ -1,6 +1,12 @@
-// Candidates a second through the predictor, one thread: `npm run bench -- predictor-speed [MODEL.onnx]`. The graph is compressed once a
-// candidate, features are computed, the network runs in batches of 64 with two adapters and with all.
+// Candidates a second from genome to prediction, on networks that differ: replay (no weight is touched), compression, features, the graph
+// network in batches of 64 with the base alone, two adapters and all of them, the trunk. Wall clock and processor time, since the machine
+// may be busy: `npm run bench -- predictor-speed [MODEL.onnx] [candidates]`.
+import { createFitness } from '../search/fitness.js';
+import { pruneChannels } from '../search/mutations/prune-channels.js';
+import { createReplayer, surgeryWith } from '../search/replay.js';
+import { createVariation } from '../search/variation.js';
 import { readModel } from '../src/onnx/read.js';
+import { standardOps } from '../src/ops/index.js';
 import { shippedPredictor } from '../src/predictor/aiop.js';
 import { compress } from '../src/predictor/compress.js';
 import { detailed } from '../src/predictor/corpus.js';
@@ -8,41 +14,57 @@ import { graphFeatures } from '../src/predictor/graph-features.js';
 import { networkModel, selectAdapters } from '../src/predictor/network.js';
 import { runNetwork, runTrunk } from '../src/predictor/run-network.js';
 import { trunkModel } from '../src/predictor/trunk.js';
+import { createRng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
 
 export async function run(args: string[]): Promise<void> {
-  const [path = '../shared/models/cifar10-resnet56.onnx'] = args;
-  const model = readModel(path);
+  const [path = '../shared/models/cifar10-resnet56.onnx', wanted = '64'] = args;
+  const count = Number(wanted);
+  const surgery = surgeryWith(standardOps);
+  const base = surgery.analyse(readModel(path));
+  const mutations = [pruneChannels(surgery)];
+  const replayer = createReplayer(base, { surgery, mutations, ignore: () => false, roundTo: 1, maxRatio: 1 });
+  const fitness = createFitness(replayer);
+  const variation = createVariation(fitness, replayer, { kind: 'macs', low: 0.3, high: 1 });
+  const genomes = Array.from({ length: count }, (_, i) => {
+    const rng = createRng(`speed/${i}`);
+    return variation.draw(0.4 + 0.6 * rng.next(), rng);
+  });
   const started = performance.now();
   const { card, weights } = shippedPredictor();
   console.log(`file read in ${(performance.now() - started).toFixed(0)} ms, ${card.labels.length} adapters`);
-  const graph = detailed(compress(model, { extras: true }));
-  console.log(`${graph.size} nodes`);
-  const rate = async (name: string, count: number, work: () => Promise<unknown> | void): Promise<void> => {
+  const models = genomes.map((g) => replayer.replay(g));
+  const graphs = models.map((m) => detailed(compress(m, { extras: true })));
+  console.log(`${count} candidates of ${graphs[0]!.size} nodes\n\n| step | ms a candidate | ms of processor time | a second |\n|---|---|---|---|`);
+  const rate = async (name: string, work: () => Promise<unknown> | void): Promise<void> => {
     await work();
-    const times: number[] = [];
-    for (let i = 0; i < 9; i++) {
+    const walls: number[] = [];
+    const cpus: number[] = [];
+    for (let i = 0; i < 7; i++) {
       const start = performance.now();
+      const cpu = process.cpuUsage();
       await work();
-      times.push(performance.now() - start);
+      const used = process.cpuUsage(cpu);
+      walls.push((performance.now() - start) / count);
+      cpus.push((used.user + used.system) / 1000 / count);
     }
-    times.sort((a, b) => a - b);
-    const say = (ms: number): string => Math.round((1000 * count) / ms).toString();
-    console.log(`${name}: ${say(times[0]!)} a second at best, ${say(times[4]!)} in the median`);
+    const wall = walls.toSorted((a, b) => a - b)[3]!;
+    const cpu = cpus.toSorted((a, b) => a - b)[3]!;
+    console.log(`| ${name} | ${wall.toFixed(3)} | ${cpu.toFixed(3)} | ${Math.round(1000 / wall)} |`);
   };
-  await rate('compress', 1, () => void compress(model, { extras: true }));
-  await rate('features', 1, () => void graphFeatures(graph));
-  const graphs = Array.from({ length: 64 }, () => graph);
+  await rate('replay', () => genomes.forEach((g) => replayer.replay(g)));
+  await rate('compress', () => models.forEach((m) => compress(m, { extras: true })));
+  await rate('features', () => graphs.forEach((g) => graphFeatures(g)));
   const runtime = ortRuntime();
   const all = card.labels.map((_, k) => k);
   for (const which of [[], all.slice(0, 2), all]) {
     const session = await runtime.load(networkModel(card.size, selectAdapters(weights, which)));
     const outputs = which.length === 0 ? ['base'] : ['base', 'adapters'];
-    await rate(`base and ${which.length} adapters`, 64, () => runNetwork(session, graphs, outputs));
+    await rate(`base and ${which.length} adapters`, () => runNetwork(session, graphs, outputs));
     await session.release();
   }
   const trunk = await runtime.load(trunkModel(weights));
   const features = graphs.map((g) => graphFeatures(g));
-  await rate('trunk, features given', 64, () => runTrunk(trunk, features, card.labels.length));
+  await rate('trunk, features given', () => runTrunk(trunk, features, card.labels.length));
   await trunk.release();
 }

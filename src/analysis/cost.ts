@@ -221,7 +221,7 @@ function addTensor(size: Size, tensor: Tensor): void {
 }
 
 /** Floats, and the weights of quantised networks: arrays of small integers (vectors of them are zero points). */
-function isParameter({ dataType, dims }: Tensor): boolean {
+export function isParameter({ dataType, dims }: Tensor): boolean {
   return FLOATS.has(dataType) || (QUANTIZED.has(dataType) && dims.length > 1);
 }
 

@@ -29,13 +29,14 @@ export function compress(original: Model, options: CompressOptions = {}): Comput
   const table = options.table ?? standardOps;
   const model = inlined(original);
   const known = model === original ? options.known : undefined;
-  const shapes = known?.shapes ?? shapesOf(model, table, options.binding);
+  const shapes = known?.shapes ?? assumedShapes(model, table, options.binding);
   const cost = known?.cost ?? countCost(model, table, shapes);
   const draft = draftGraph(model, shapes, cost, options.extended === true);
   return layOut(draft, cost.macs, options.extras === true);
 }
 
-function shapesOf(model: Model, table: OpTable, binding: Binding | undefined): Shapes {
+/** With what compression assumes of dynamic sizes. */
+export function assumedShapes(model: Model, table: OpTable, binding?: Binding): Shapes {
   const tries: Binding[] = [binding ?? defaultBinding(model), { dynamic: 1 }, {}];
   for (const attempt of tries) {
     try {

@@ -24,6 +24,16 @@ export interface Draft {
   readonly node: Node | undefined;
   readonly macs: number;
   readonly params: number;
+  /** The operands that the input frame may be read from: the largest counts, of equal ones the first. */
+  readonly reads: readonly Place[];
+  /** What the output frame is read from. */
+  readonly gives: Place;
+}
+
+/** A value and its channel axis. */
+export interface Place {
+  readonly value: string;
+  readonly axis: number;
 }
 
 export interface DraftGraph {
@@ -58,9 +68,11 @@ export function draftGraph(model: Model, shapes: Shapes, cost: Cost, extended: b
   return drafting.result();
 }
 
-export function inputDraft(frame: Frame): Draft {
-  return draftOf(INPUT, NOTHING, frame, frame, false, 0, 0, false, undefined, 0, 0);
+export function inputDraft(frame: Frame, place: Place = NOWHERE): Draft {
+  return draftOf(INPUT, NOTHING, frame, frame, false, 0, 0, false, undefined, 0, 0, [place], place);
 }
+
+const NOWHERE: Place = { value: '', axis: 0 };
 
 const NOTHING: readonly number[] = [];
 const INPUT = classIndex('Input');
@@ -82,8 +94,10 @@ function draftOf(
   node: Node | undefined,
   macs: number,
   params: number,
+  reads: readonly Place[],
+  gives: Place,
 ): Draft {
-  return { op, parents, input, output, weighted, k1, k2, bias, node, macs, params };
+  return { op, parents, input, output, weighted, k1, k2, bias, node, macs, params, reads, gives };
 }
 
 class Drafting {
@@ -98,12 +112,14 @@ class Drafting {
 
   // of the node being visited
   private node!: Node;
+  private data: readonly string[] = [];
   private macs = 0;
   private params = 0;
   /** The operand that the resolution is read from. */
   private main = '';
   private mainDims: readonly Dim[] | undefined;
   private axis = 1;
+  private to = '';
   private toAxis = 1;
   private toDims: readonly Dim[] | undefined;
 
@@ -117,7 +133,7 @@ class Drafting {
       const frame = frameOf(this.dims(v.name), axis);
       if (this.drafts.length === 0) this.input = frame;
       this.origins.set(v.name, { from: [this.drafts.length], axis, still: false });
-      this.drafts.push(inputDraft(frame));
+      this.drafts.push(inputDraft(frame, { value: v.name, axis }));
     }
   }
 
@@ -143,6 +159,7 @@ class Drafting {
     const data = moving.length > 0 ? moving : fixed;
     if (data.length === 0) return;
     this.node = node;
+    this.data = data;
     this.macs = macs;
     this.params = params;
     this.choose(data);
@@ -240,15 +257,22 @@ class Drafting {
 
   private add(op: number, parents: readonly number[], weighted = false, bias = false, k1 = 0, k2 = 0): void {
     const { node, mainDims } = this;
-    let { axis } = this;
-    // convolutions read channels on axis 1 and matrices on the last, whatever came before
-    if (weighted && mainDims !== undefined) {
-      axis = node.opType.includes('Conv') && !node.opType.startsWith('Nhwc') ? 1 : Math.max(0, mainDims.length - 1);
-    }
+    const axis = this.axisOf(this.main, weighted);
     const input = frameOf(mainDims, axis);
     const output = frameOf(this.toDims, this.toAxis);
-    this.drafts.push(draftOf(op, parents, input, output, weighted, k1, k2, bias, node, this.macs, this.params));
+    const reads = this.data.map((value): Place => ({ value, axis: this.axisOf(value, weighted) }));
+    const gives = { value: this.to, axis: this.toAxis };
+    const { macs, params } = this;
+    this.drafts.push(draftOf(op, parents, input, output, weighted, k1, k2, bias, node, macs, params, reads, gives));
     this.pass([this.drafts.length - 1], false);
+  }
+
+  /** Convolutions read channels on axis 1 and matrices on the last, whatever came before. */
+  private axisOf(value: string, weighted: boolean): number {
+    const dims = weighted ? this.dims(value) : undefined;
+    if (dims === undefined) return this.origins.get(value)!.axis;
+    const { opType } = this.node;
+    return opType.includes('Conv') && !opType.startsWith('Nhwc') ? 1 : Math.max(0, dims.length - 1);
   }
 
   /** The node's outputs come from these. */
@@ -274,7 +298,8 @@ class Drafting {
     }
     this.axis = this.origins.get(this.main)!.axis;
     const { outputs } = this.node;
-    this.toDims = this.dims(outputs[0] === '' ? (outputs.find((o) => o !== '') ?? '') : (outputs[0] ?? ''));
+    this.to = outputs[0] === '' ? (outputs.find((o) => o !== '') ?? '') : (outputs[0] ?? '');
+    this.toDims = this.dims(this.to);
     this.toAxis = outputAxis(this.node, this.axis, this.mainDims, this.toDims);
   }
 
@@ -338,7 +363,7 @@ class Drafting {
 }
 
 /** 0 where a dim is unknown. */
-function sizeOf(dims: readonly Dim[] | undefined): number {
+export function sizeOf(dims: readonly Dim[] | undefined): number {
   if (dims === undefined) return 0;
   let n = 1;
   for (const d of dims) n *= typeof d === 'number' ? d : 0;
