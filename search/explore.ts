@@ -241,7 +241,7 @@ export function measuredFront(constraints: Constraints, measured: readonly Measu
 
 /** A measured candidate; the graph stays lazy. */
 export function withMeasurement(candidate: Candidate, score: number, latencyMs?: number): Measured {
-  const { genome, key, macs, params, memoryBytes, signals } = candidate;
+  const { genome, key, macs, params, memoryBytes, signals, computation } = candidate;
   return {
     genome,
     key,
@@ -253,6 +253,7 @@ export function withMeasurement(candidate: Candidate, score: number, latencyMs?:
       return candidate.graph;
     },
     score,
+    ...(computation === undefined ? {} : { computation }),
     ...(latencyMs === undefined ? {} : { latencyMs }),
   };
 }

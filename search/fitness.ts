@@ -4,6 +4,7 @@ import type { ChannelGroup } from '../src/analysis/groups.js';
 import type { Graph } from '../src/ir/graph.js';
 import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
 import type { PredictorInput } from '../src/predictor/predictor.js';
+import { createSketcher, type Sketcher } from '../src/predictor/sketch.js';
 import { macsModel, paramsModel, type CostModel } from './cost-model.js';
 import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome, type Json } from './genome.js';
 import { deadUnits, removalOf, type Removal } from './mutations/prune-channels.js';
@@ -101,6 +102,13 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
 
   const base = survey([]).landscape;
 
+  const sketchers = new WeakMap<Analysis, Sketcher>();
+  const sketcherOf = (here: Analysis): Sketcher => {
+    const found = sketchers.get(here) ?? createSketcher(here, { extras: true });
+    sketchers.set(here, found);
+    return found;
+  };
+
   const removedOf = (genome: Genome, landscape: Landscape): Int32Array => {
     const { structure, dead } = partsOf(genome);
     const own = survey(structure).landscape;
@@ -152,6 +160,7 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
         params: cost.params,
         memoryBytes: cost.peakMemoryBytes,
         signals,
+        computation: () => sketcherOf(landscape.analysis)(dead),
         // Made anew when asked for: thousands of candidates would fill the memory.
         get graph(): Graph {
           return replayer.replay(genome).graph;

@@ -20,15 +20,12 @@ export function createAiopSignals(base: () => Model, file?: string): AiopSignals
 
   const look = async (inputs: readonly PredictorInput[]): Promise<readonly PredictorInput[]> => {
     const open = inputs.filter((x) => !known.has(x.signals));
-    const graphs = open.map((x) => compress({ ...base(), graph: x.graph }, { extras: true }));
-    // Without adapters: the trunk ranks as well and needs a hundredth of the time.
-    const outlooks = open.length === 0 ? [] : await aiop.look(graphs, []);
+    const graphs = open.map((x) => x.computation?.() ?? compress({ ...base(), graph: x.graph }, { extras: true }));
+    // The trunk alone: it ranks as well as the adapters and needs a hundredth of the time.
+    const outputs = open.length === 0 ? [] : await aiop.trunk(graphs);
     open.forEach((x, i) => {
       // Standardised labels, in a scale on which the ensemble's logarithm is nearly straight.
-      const said = labels.map((l, k): [string, number] => [
-        `aiop:${l.space}/${l.column}`,
-        (outlooks[i]!.trunk[k] ?? 0) / 100,
-      ]);
+      const said = labels.map((l, k): [string, number] => [`aiop:${l.space}/${l.column}`, (outputs[i]![k] ?? 0) / 100]);
       known.set(x.signals, new Map([...x.signals, ...said]));
     });
     return inputs.map((x) => withSignals(x, known.get(x.signals)!));

@@ -10,11 +10,12 @@ import { detailed } from './corpus.js';
 import type { Candidate, Fitted, Labelled, Method, Task } from './evaluate.js';
 import { fitFewShot, type View } from './few-shot.js';
 import { graphFeatures } from './graph-features.js';
-import { networkModel, selectAdapters } from './network.js';
+import { selectAdapters } from './network.js';
 import { openPredictor, readPredictor, type PredictorFile } from './predictor-file.js';
 import type { Prediction } from './predictor.js';
 import { rankScores, standardized } from './rank.js';
 import { runNetwork, runTrunk } from './run-network.js';
+import { scoringModel } from './scoring-network.js';
 import { SPACES } from './spaces/index.js';
 import { trunkModel } from './trunk.js';
 
@@ -33,6 +34,8 @@ export interface Aiop {
   readonly file: PredictorFile;
   /** Graphs compressed with extras; with these adapters (indices of the file's labels); all by default. */
   look(graphs: readonly ComputationGraph[], adapters?: readonly number[]): Promise<Outlook[]>;
+  /** The trunk's outputs alone, by the file's labels: no graph network runs. */
+  trunk(graphs: readonly ComputationGraph[]): Promise<readonly Float32Array[]>;
   /** Both halves of the predictor for one label: adapter and trunk by how well each ranked the rows kept back. */
   blend(outlook: Outlook, label: number): number;
 }
@@ -46,15 +49,24 @@ export function shippedPredictor(): PredictorFile {
 export function openAiop(file: PredictorFile | string | undefined, runtime: Runtime): Aiop {
   const opened = file === undefined ? shippedPredictor() : typeof file === 'string' ? readPredictor(file) : file;
   const { card, weights } = opened;
+  const trunkOf = async (features: readonly Float32Array[]): Promise<readonly Float32Array[]> => {
+    const trunk = await runtime.load(trunkModel(weights));
+    try {
+      return await runTrunk(trunk, features, card.labels.length);
+    } finally {
+      await trunk.release();
+    }
+  };
   return {
     file: opened,
+    trunk: (graphs) => trunkOf(graphs.map((g) => graphFeatures(detailed(g)))),
     async look(graphs, adapters = card.labels.map((_, k) => k)) {
       const features = graphs.map((g) => graphFeatures(detailed(g)));
-      const network = await runtime.load(networkModel(card.size, selectAdapters(weights, adapters)));
-      const trunk = await runtime.load(trunkModel(weights));
+      const network = await runtime.load(scoringModel(card.size, selectAdapters(weights, adapters)));
       try {
-        const latents = await runNetwork(network, graphs, ['latent', ...(adapters.length > 0 ? ['adapters'] : [])]);
-        const outputs = await runTrunk(trunk, features, card.labels.length);
+        const asked = ['latent', ...(adapters.length > 0 ? ['adapters'] : [])];
+        const latents = await runNetwork(network, graphs, asked, runtime.concurrency);
+        const outputs = await trunkOf(features);
         return graphs.map((g, i): Outlook => {
           const all = new Float32Array(card.labels.length).fill(NaN);
           adapters.forEach((k, j) => (all[k] = latents[i]![1]![j]!));
@@ -62,7 +74,6 @@ export function openAiop(file: PredictorFile | string | undefined, runtime: Runt
         });
       } finally {
         await network.release();
-        await trunk.release();
       }
     },
     blend(outlook, label) {

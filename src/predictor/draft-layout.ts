@@ -64,6 +64,19 @@ export function layOut(draft: DraftGraph, macs: number, extras: boolean): Comput
   return extras ? { ...graph, extras: extrasOf(kept, number) } : graph;
 }
 
+/** Number of each draft in the computation graph, -1 for those that are left out; undefined where sizes have to be guessed. */
+export function numbersOf(draft: DraftGraph): Int32Array | undefined {
+  const { kept, place } = alive(draft);
+  if (kept.some((d) => isUnknown(d.input) || isUnknown(d.output))) return undefined;
+  const numbers = new Int32Array(draft.nodes.length).fill(-1);
+  let heavy = 0;
+  let light = kept.filter((d) => d.weighted).length;
+  draft.nodes.forEach((d, i) => {
+    if (place[i]! >= 0) numbers[i] = d.weighted ? heavy++ : light++;
+  });
+  return numbers;
+}
+
 /** What outputs need: the nodes, and the place of each draft among them. At least one Input. */
 function alive(draft: DraftGraph): { readonly kept: readonly Draft[]; readonly place: Int32Array } {
   const { nodes } = draft;

@@ -6,8 +6,9 @@ import type { Runtime } from '../runtime/runtime.js';
 import type { ComputationGraph } from './computation-graph.js';
 import { fitNetwork, squaredErrors, wantedFeeds, type FitReport } from './fit-network.js';
 import { fitLabels, restoreLabel, transformLabel, type LabelMode, type LabelTransform } from './labels.js';
-import { adapterCount, networkModel, type NetworkSize, type Weights } from './network.js';
+import { adapterCount, type NetworkSize, type Weights } from './network.js';
 import { runNetwork } from './run-network.js';
+import { scoringModel } from './scoring-network.js';
 
 /** 0 heads; 1 heads and base; 2 heads, base and adapters; 3 heads and adapters. */
 export type FinetuneMode = 0 | 1 | 2 | 3 | 'rescale';
@@ -102,7 +103,7 @@ export async function* finetune(options: FinetuneOptions): AsyncGenerator<FitRep
     weights,
     transform,
     async predict(graphs) {
-      const session = await runtime.load(networkModel(size, weights));
+      const session = await runtime.load(scoringModel(size, weights));
       try {
         const rows = await runNetwork(session, graphs, ['adapters']);
         return rows.map(([heads], i) =>

@@ -1,5 +1,6 @@
 // The seam between the search and whatever foretells a candidate's score. Accuracy is a fraction.
 import type { Graph } from '../ir/graph.js';
+import type { ComputationGraph } from './computation-graph.js';
 import type { Explanation } from './explain.js';
 
 /** A candidate as a predictor sees it: its graph and cheap signals computed by search/fitness (reconstruction error, MACs by stage ...). */
@@ -7,6 +8,8 @@ export interface PredictorInput {
   readonly graph: Graph;
   /** Named signals; the same names in the same order for all candidates of a run. */
   readonly signals: ReadonlyMap<string, number>;
+  /** With extras, where it can be had without making the graph; worked out at every call. */
+  readonly computation?: () => ComputationGraph;
 }
 
 export interface Sample extends PredictorInput {

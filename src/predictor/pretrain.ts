@@ -13,7 +13,6 @@ import { graphFeatureNames } from './graph-features.js';
 import { fitLabels, transformLabel, type LabelMode, type LabelTransform } from './labels.js';
 import {
   freshWeights,
-  networkModel,
   REFERENCE,
   selectAdapters,
   weightDims,
@@ -24,6 +23,7 @@ import {
 import type { LearntLabel, PredictorFile } from './predictor-file.js';
 import { fitRank } from './rank.js';
 import { runNetwork, runTrunk } from './run-network.js';
+import { scoringModel } from './scoring-network.js';
 import type { Source } from './sources.js';
 import { fitTrunk, trunkModel } from './trunk.js';
 
@@ -281,7 +281,7 @@ async function judge(
   for (const space of new Set(corpus.labels.map((l) => l.space))) {
     const own = corpus.labels.flatMap((l, k) => (l.space === space ? [k] : []));
     const rows = test.map((i) => corpus.rows[i]!).filter((r) => r.space === space);
-    const network = await runtime.load(networkModel(size, selectAdapters(weights, own)));
+    const network = await runtime.load(scoringModel(size, selectAdapters(weights, own)));
     const trunk: Session = await runtime.load(trunkModel(weights));
     try {
       const adapters = await runNetwork(

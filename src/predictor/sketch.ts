@@ -1,31 +1,35 @@
-// The computation graph of a network with dead channels, without making that network: what was drafted of the uncut one, with frames and
-// costs that shrink as its lines do. Equal to compressing the pruned model, byte for byte, and tens of times as fast.
+// The computation graph of a network with dead channels, without making that network: that of the uncut one, with channels and costs
+// that shrink as its lines do. Equal to compressing the pruned model, byte for byte, and tens of times as fast.
 import type { Analysis } from '../analysis/analyse.js';
 import { countCost, isParameter } from '../analysis/cost.js';
 import { pruneModel } from '../analysis/cut.js';
 import type { DeadUnits } from '../analysis/groups.js';
 import type { Line } from '../analysis/plan.js';
 import { constantOfNode } from '../analysis/scope.js';
-import { attrInt, type Dim, type Node } from '../ir/graph.js';
+import { attrInt, type Node } from '../ir/graph.js';
 import { elementCount, type Tensor } from '../ir/tensor.js';
+import { standardOps } from '../ops/index.js';
 import type { OpTable } from '../ops/op.js';
 import { dimsOf, frameOf } from './channel-axis.js';
 import { assumedShapes, compress } from './compress.js';
 import { graphBytes, type ComputationGraph } from './computation-graph.js';
-import { layOut } from './draft-layout.js';
-import { draftGraph, sizeOf, type Draft } from './draft.js';
+import { layOut, numbersOf } from './draft-layout.js';
+import { draftGraph, sizeOf, type Place } from './draft.js';
 import { inlined } from './inline.js';
 
 /** Units as in `pruneModel`; all alive when there are none. */
 export type Sketcher = (dead: DeadUnits) => ComputationGraph;
 
 export interface SketchOptions {
-  readonly table: OpTable;
+  readonly table?: OpTable;
   readonly extras?: boolean;
 }
 
 /** The first network with dead units is compressed as well: where both differ, and where a rule does not hold, all of them are. */
-export function createSketcher(analysis: Analysis, { table, extras = false }: SketchOptions): Sketcher {
+export function createSketcher(
+  analysis: Analysis,
+  { table = standardOps, extras = false }: SketchOptions = {},
+): Sketcher {
   const whole = (dead: DeadUnits): ComputationGraph =>
     compress(dead.size === 0 ? analysis.model : pruneModel(analysis, dead), { table, extras });
   const draw = template(analysis, table, extras);
@@ -44,11 +48,23 @@ export function createSketcher(analysis: Analysis, { table, extras = false }: Sk
   };
 }
 
-interface Value {
-  readonly dims: readonly Dim[];
+/** A value as one frame: its channels go with a line. */
+interface Reading {
+  readonly h: number;
+  readonly w: number;
+  readonly c: number;
   /** -1: never shrinks. */
-  readonly axis: number;
   readonly line: number;
+  /** Elements for each of the channels, 0 where unknown. */
+  readonly each: number;
+}
+
+interface Shrinking {
+  readonly node: number;
+  readonly reads: readonly Reading[];
+  readonly gives: Reading;
+  /** Groups follow the channels. */
+  readonly depthwise: boolean;
 }
 
 interface Cut {
@@ -64,134 +80,116 @@ interface Work {
   readonly cuts: readonly Cut[];
 }
 
-/** undefined for networks whose cuts do more than shrink dims. */
+/** undefined for networks whose cuts do more than shrink channels. */
 export function template(
   analysis: Analysis,
   table: OpTable,
   extras: boolean,
 ): ((dead: DeadUnits) => ComputationGraph | undefined) | undefined {
   const { model, plan, groups } = analysis;
-  const { nodes } = model.graph;
   if (inlined(model) !== model) return undefined;
   const shapes = assumedShapes(model, table);
   const cost = countCost(model, table, shapes);
   const draft = draftGraph(model, shapes, cost, false);
+  const numbers = numbersOf(draft);
+  if (numbers === undefined) return undefined;
   const lines = new Map<Line, number>();
   const lineId = (line: Line): number => {
     const id = lines.get(line) ?? lines.size;
     lines.set(line, id);
     return id;
   };
-
-  const values: Value[] = [];
-  const ids = new Map<string, number>();
   let fits = true;
-  const valueId = (name: string): number => {
-    const known = ids.get(name);
-    if (known !== undefined) return known;
-    const dims = dimsOf(shapes.types.get(name));
-    const placed = plan.values.get(name);
-    ids.set(name, values.length);
-    // a value of unknown rank has no frame, cut or not
-    if (placed === undefined || dims === undefined) values.push({ dims: dims ?? [], axis: -1, line: 0 });
-    else {
-      fits &&= dims[placed.axis] === placed.line.length;
-      values.push({ dims, axis: placed.axis, line: lineId(placed.line) });
-    }
-    return values.length - 1;
+  const readingOf = ({ value, axis }: Place): Reading => {
+    const dims = dimsOf(shapes.types.get(value));
+    const frame = frameOf(dims, axis);
+    const placed = plan.values.get(value);
+    if (placed === undefined || dims === undefined) return { ...frame, line: -1, each: sizeOf(dims) };
+    // what shrinks along another axis changes height or width: a rule for that would be seldom used
+    fits &&= placed.axis === axis && dims[axis] === placed.line.length && frame.c === placed.line.length;
+    return { ...frame, line: lineId(placed.line), each: sizeOf(dims) / placed.line.length };
   };
-  const known = (name: string): number => (shapes.types.get(name) === undefined ? -1 : valueId(name));
-  const places = draft.nodes.map((d) => ({
-    reads: d.reads.map((p) => known(p.value)),
-    gives: known(d.gives.value),
-  }));
-  const works = worksOf(analysis, cost.nodes, lineId);
-  if (works === undefined) return undefined;
-  const workOf = draft.nodes.map((d) => (d.node === undefined ? undefined : works.get(d.node)));
-  // groups of a convolution follow the channels of depthwise ones; how others do is their rule's own business
-  const follows = draft.nodes.map((d, i) => {
+  const shrinking = draft.nodes.flatMap((d, i): Shrinking[] => {
+    const reads = d.reads.map(readingOf);
+    const gives = readingOf(d.gives);
+    if (numbers[i]! < 0 || ![gives, ...reads].some((r) => r.line >= 0)) return [];
     const group = d.node === undefined ? 1 : attrInt(d.node, 'group', 1);
-    if (group <= 1) return false;
-    const from = values[places[i]!.reads[0]!];
-    const shrinks = from !== undefined && from.axis >= 0;
-    if (shrinks && group !== from.dims[1]) fits = false;
-    return shrinks;
+    const depthwise = group > 1 && reads[0]!.line >= 0;
+    // how the groups of others follow is their rule's own business
+    if (depthwise && group !== reads[0]!.c) fits = false;
+    return [{ node: numbers[i]!, reads, gives, depthwise }];
   });
-  if (!fits) return undefined;
+  const works = worksOf(analysis, cost.nodes, lineId);
+  if (works === undefined || !fits) return undefined;
+  const drafted = new Map(draft.nodes.map((d, i) => [d.node, numbers[i]!]));
+  const working = [...works].flatMap(([node, work]): (Work & { readonly at: number })[] => {
+    return work.lines.length + work.cuts.length === 0 ? [] : [{ ...work, at: drafted.get(node) ?? -1 }];
+  });
 
+  const whole = layOut(draft, cost.macs, true);
   const byId = new Map(groups.groups.map((g) => [g.id, g]));
   const all = [...lines.keys()];
-  const lengths = all.map((l) => l.length);
   return (dead) => {
     const marks = new Uint8Array(plan.atomCount);
     for (const [id, units] of dead) {
-      const group = byId.get(id);
+      const own = byId.get(id)?.units;
       for (const u of units) {
-        const unit = group?.units[u];
+        const unit = own?.[u];
         // the sentence is the cut's own
         if (unit === undefined) return undefined;
         marks[plan.classOf(unit[0]!)] = 1;
       }
     }
-    const left = all.map((line) => {
+    const left = new Float64Array(all.length);
+    for (let l = 0; l < all.length; l++) {
+      const line = all[l]!;
       let n = 0;
-      for (const id of line) n += 1 - marks[id]!;
-      return n;
-    });
-    if (left.includes(0)) return undefined;
-    const now = values.map(({ dims, axis, line }) => {
-      if (axis < 0 || left[line] === lengths[line]) return dims;
-      const shrunk = [...dims];
-      shrunk[axis] = left[line];
-      return shrunk;
-    });
-    const macsOf = ({ macs, lines: own }: Work): number => {
-      let rest = macs;
+      for (let i = 0; i < line.length; i++) n += 1 - marks[line[i]!]!;
+      if (n === 0) return undefined;
+      left[l] = n;
+    }
+    const resolutions = whole.resolutions.slice();
+    const own = { ...whole.extras!, groups: whole.extras!.groups.slice() };
+    for (const { node, reads, gives, depthwise } of shrinking) {
+      const from = reads.length < 2 ? reads[0]! : largest(reads, left);
+      const channels = from.line < 0 ? from.c : left[from.line]!;
+      const at = 6 * node;
+      resolutions[at] = from.h;
+      resolutions[at + 2] = from.w;
+      resolutions[at + 4] = channels;
+      resolutions[at + 5] = gives.line < 0 ? gives.c : left[gives.line]!;
+      if (depthwise) own.groups[node] = channels;
+    }
+    const macs = own.macs.slice();
+    const params = own.params.slice();
+    let total = cost.macs;
+    for (const work of working) {
+      let rest = work.macs;
       // products before quotients: whole numbers stay whole
-      for (const l of own) if (left[l] !== lengths[l]) rest = Math.round((rest * left[l]!) / lengths[l]!);
-      return rest;
-    };
-    let macs = cost.macs;
-    for (const work of works.values()) macs += macsOf(work) - work.macs;
-    const drawn = draft.nodes.map((d, i): Draft => {
-      const { reads, gives } = places[i]!;
-      const work = workOf[i];
-      const from = reads.length < 2 ? 0 : largest(reads, now);
-      const input = frameOf(dimsAt(now, reads[from]!), d.reads[from]!.axis);
-      return {
-        ...d,
-        input,
-        output: d.node === undefined ? input : frameOf(dimsAt(now, gives), d.gives.axis),
-        node: d.node !== undefined && follows[i]! ? regrouped(d.node, input.c) : d.node,
-        macs: work === undefined ? d.macs : macsOf(work),
-        params: work === undefined ? d.params : paramsOf(work, left),
-      };
-    });
-    return layOut({ ...draft, nodes: drawn }, macs, extras);
+      for (const l of work.lines) rest = Math.round((rest * left[l]!) / all[l]!.length);
+      total += rest - work.macs;
+      if (work.at < 0) continue;
+      macs[work.at] = rest;
+      params[work.at] = paramsOf(work, left);
+    }
+    const { extras: _, ...plain } = { ...whole, resolutions, macs: total };
+    return extras ? { ...plain, extras: { ...own, macs, params } } : plain;
   };
 }
 
-function dimsAt(now: readonly (readonly Dim[])[], id: number): readonly Dim[] | undefined {
-  return id < 0 ? undefined : now[id];
-}
-
 /** As drafting chooses: of equal ones the first. */
-function largest(reads: readonly number[], now: readonly (readonly Dim[])[]): number {
-  let best = 0;
-  let most = sizeOf(dimsAt(now, reads[0]!));
+function largest(reads: readonly Reading[], left: Float64Array): Reading {
+  const sizeOfRead = ({ each, line }: Reading): number => (line < 0 ? each : each * left[line]!);
+  let best = reads[0]!;
+  let most = sizeOfRead(best);
   for (let k = 1; k < reads.length; k++) {
-    const size = sizeOf(dimsAt(now, reads[k]!));
-    if (size > most) [best, most] = [k, size];
+    const size = sizeOfRead(reads[k]!);
+    if (size > most) [best, most] = [reads[k]!, size];
   }
   return best;
 }
 
-function regrouped(node: Node, group: number): Node {
-  const attributes = new Map(node.attributes).set('group', { name: 'group', kind: 'int', value: group });
-  return { ...node, attributes };
-}
-
-function paramsOf({ params, cuts }: Work, left: readonly number[]): number {
+function paramsOf({ params, cuts }: Work, left: Float64Array): number {
   let rest = params;
   for (const { dims, axes } of cuts) {
     let size = elementCount(dims);

@@ -13,6 +13,8 @@ import {
   withAdapters,
   type Weights,
 } from '../../src/predictor/network.js';
+import { runNetwork } from '../../src/predictor/run-network.js';
+import { scoringModel } from '../../src/predictor/scoring-network.js';
 import { elementCount, floatTensor, readFloats } from '../../src/ir/tensor.js';
 import { createRng, type Rng } from '../../src/rng.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
@@ -69,6 +71,24 @@ async function run(weights: Weights, graphs: readonly ComputationGraph[], output
 }
 
 describe('the network of AIO-P', () => {
+  it('says the same where it is written for scoring, with and without adapters, whatever the batch', async () => {
+    const rng = createRng('scoring');
+    const graphs = [3, 9, 30, 61, 1].map((n, i) => randomGraph(rng.fork(String(i)), n));
+    for (const adapters of [0, 1, 3]) {
+      const weights = freshWeights(weightDims(REFERENCE, adapters), rng.fork(`weights/${adapters}`));
+      const names = ['latent', 'base', ...(adapters > 0 ? ['adapters'] : [])];
+      const said = await withSession(runtime, scoringModel(REFERENCE, weights), {}, (s) =>
+        runNetwork(s, graphs, names),
+      );
+      for (const [k, name] of names.entries()) {
+        const right = await run(weights, graphs, name);
+        const quick = said.flatMap((row) => [...row[k]!]);
+        expect(quick).toHaveLength(right.length);
+        quick.forEach((v, i) => expect(Math.abs(v - right[i]!)).toBeLessThan(2e-5 * (1 + Math.abs(right[i]!))));
+      }
+    }
+  });
+
   it('has 18,047 parameters, and 30,049 more for each adapter', () => {
     const count = (adapters: number, prefix: string): number =>
       [...weightDims(REFERENCE, adapters)].reduce((n, [k, d]) => n + (k.startsWith(prefix) ? elementCount(d) : 0), 0);
