@@ -5,6 +5,7 @@ import type { Scored } from './dominance.js';
 import type { Candidate } from './fitness.js';
 import type { Genome } from './genome.js';
 import { standings, tournament } from './selection.js';
+import { farthestFirst } from './spread.js';
 
 export interface BlindOptions {
   readonly choose: 'diverse' | 'random';
@@ -59,21 +60,10 @@ export function chooseBlindly(options: BlindOptions): {
   return { chosen, scored: drawn.size };
 }
 
-/** One by one the candidate whose nearest neighbour, measured or chosen, is farthest (Gonzalez 1985), in standardised signals. */
+/** Far from everything measured and from each other, in standardised signals. */
 function farthest(open: readonly Candidate[], measured: readonly Candidate[], count: number): Candidate[] {
   const rows = standardised([...open, ...measured]);
-  const nearest = open.map((_, i) =>
-    rows.slice(open.length).reduce((least, row) => Math.min(least, distance(rows[i]!, row)), Infinity),
-  );
-  const left = new Set(open.keys());
-  const chosen: Candidate[] = [];
-  while (chosen.length < count && left.size > 0) {
-    const best = [...left].reduce((a, b) => (nearest[b]! > nearest[a]! ? b : a));
-    left.delete(best);
-    chosen.push(open[best]!);
-    for (const i of left) nearest[i] = Math.min(nearest[i]!, distance(rows[i]!, rows[best]!));
-  }
-  return chosen;
+  return farthestFirst(rows.slice(0, open.length), rows.slice(open.length), count).map((i) => open[i]!);
 }
 
 function standardised(candidates: readonly Candidate[]): Float64Array[] {
@@ -89,10 +79,4 @@ function standardised(candidates: readonly Candidate[]): Float64Array[] {
     for (const r of rows) r[j] = deviation > 1e-12 ? (r[j]! - mean) / deviation : 0;
   }
   return rows;
-}
-
-function distance(a: Float64Array, b: Float64Array): number {
-  let sum = 0;
-  for (let j = 0; j < a.length; j++) sum += (a[j]! - b[j]!) ** 2;
-  return sum;
 }

@@ -3,6 +3,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { recordOutputs } from '../src/measure/evaluate.js';
+import { createEnsemble } from '../src/predictor/ensemble.js';
+import { EDITS } from '../src/predictor/refit-level.js';
 import type { Rng } from '../src/rng.js';
 import { openJsonLog } from './checkpoint.js';
 import { ahead } from './evaluator.js';
@@ -10,6 +12,7 @@ import { withMeasurement, type Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { drawFresh } from './fresh.js';
 import { genomeKey, type Genome } from './genome.js';
+import { farthestFirst } from './spread.js';
 import type { EffortPlan, Workshop } from './workshop.js';
 
 /** A line of refits.jsonl. */
@@ -52,25 +55,45 @@ export function calibrationIndices({ heldIndices }: Pick<Workshop, 'heldIndices'
   return Array.from({ length: n }, (_, i) => heldIndices[Math.floor((i * heldIndices.length) / n)]!);
 }
 
-/** Networks to refit: all over the range, half of them made of what the search had found, half anew; never one that it measured. */
-export function drawCalibration(
+/** So many are drawn for each one that is refitted. */
+const DRAWN = 6;
+
+/**
+ * Networks to refit, never one that the search measured: of many drawn all over the range, half of them made of what the search had
+ * found, those that fill the space of MACs, foretold loss and kinds of edits best, so that little is left to extrapolate.
+ */
+export async function drawCalibration(
   workshop: Pick<Workshop, 'fitness' | 'replayer' | 'assess' | 'original'>,
   measured: readonly Measured[],
   count: number,
   rng: Rng,
-): readonly Candidate[] {
+): Promise<readonly Candidate[]> {
   const { fitness, replayer, assess, original } = workshop;
-  return drawFresh({
+  const drawn = drawFresh({
     fitness,
     replayer,
     assess,
     parents: measured.map((m) => m.genome),
     known: new Set(measured.map((m) => m.key)),
-    count,
+    count: DRAWN * count,
     low: measured.reduce((least, m) => Math.min(least, m.macs / original.macs), 0.9),
     high: 1,
     rng,
   });
+  const predictor = createEnsemble(rng.fork('foretell'));
+  await predictor.fit([original, ...measured]);
+  const said = await predictor.predict(drawn);
+  const scale = Math.abs(original.score) > 1e-9 ? Math.abs(original.score) : 1;
+  // Losses as logarithms, a third of a unit for each factor e; a kind of edit counts as much as half the MACs.
+  const point = (c: Candidate, score: number): number[] => [
+    c.macs / original.macs,
+    Math.log(Math.max(0, original.score - score) / scale + 0.02) / 3,
+    ...[...c.signals].filter(([name]) => name.startsWith(EDITS)).map(([, edits]) => (edits > 0 ? 0.5 : 0)),
+  ];
+  const points = drawn.map((c, i) => point(c, said[i]!.mean));
+  return farthestFirst(points, [point(original, original.score)], count)
+    .map((i) => drawn[i]!)
+    .toSorted((a, b) => b.macs - a.macs);
 }
 
 export interface CalibrateOptions {
@@ -103,7 +126,7 @@ export async function* calibrate(
   const high = place.evaluator(held);
   const [whole] = await high.evaluate([{ genome: [], effort: plan.search }], signal);
   const original = whole !== undefined && 'score' in whole ? whole.score : workshop.original.score;
-  const drawn = drawCalibration(workshop, measured, plan.calibrators, options.rng);
+  const drawn = await drawCalibration(workshop, measured, plan.calibrators, options.rng);
   const log = openJsonLog(join(options.out, REFITS), parseRefit);
   try {
     const known = new Map(log.earlier.map((l) => [genomeKey(l.genome), l]));

@@ -75,17 +75,9 @@ export const CANDIDATE_TIMING = { rounds: 40, maxMs: 1500 } as const;
 
 export function inlineEvaluator(options: InlineOptions): Evaluator {
   const concurrency = options.concurrency ?? 2;
-  const run = async ({ genome, effort }: Job, signal: AbortSignal | undefined): Promise<Result> => {
-    const model = await recovered(options, genome, effort, signal);
-    return withSession(options.runtime, model, {}, async (session) => {
-      const measured = await evaluate(session, options.dataset, {
-        indices: options.reference.indices,
-        reference: options.reference,
-        concurrency: options.runtime.concurrency,
-        ...(signal === undefined ? {} : { signal }),
-      });
-      return resultOf(genomeKey(genome), measured);
-    });
+  const run = async (job: Job, signal: AbortSignal | undefined): Promise<Result> => {
+    const [measured] = await measuredOn(options, job, [options], signal);
+    return resultOf(genomeKey(job.genome), measured!);
   };
 
   return {
@@ -98,6 +90,36 @@ export function inlineEvaluator(options: InlineOptions): Evaluator {
       return timed(results, jobs, options, signal);
     },
   };
+}
+
+/** Samples to measure on: those of the original's outputs. */
+export interface Yardstick {
+  readonly dataset: Dataset;
+  readonly reference: RecordedOutputs;
+}
+
+/** A candidate, refitted once, on each of them. */
+export async function measuredOn(
+  context: RecoveryContext,
+  { genome, effort }: Job,
+  yardsticks: readonly Yardstick[],
+  signal?: AbortSignal,
+): Promise<readonly Evaluation[]> {
+  const model = await recovered(context, genome, effort, signal);
+  return withSession(context.runtime, model, {}, async (session) => {
+    const found: Evaluation[] = [];
+    for (const { dataset, reference } of yardsticks) {
+      found.push(
+        await evaluate(session, dataset, {
+          indices: reference.indices,
+          reference,
+          concurrency: context.runtime.concurrency,
+          ...(signal === undefined ? {} : { signal }),
+        }),
+      );
+    }
+    return found;
+  });
 }
 
 async function attempt<T>(

@@ -4,6 +4,8 @@ import type { ChannelGroup } from '../src/analysis/groups.js';
 import type { Graph } from '../src/ir/graph.js';
 import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
 import type { PredictorInput } from '../src/predictor/predictor.js';
+
+import { EDITS } from '../src/predictor/refit-level.js';
 import { createSketcher, type Sketcher } from '../src/predictor/sketch.js';
 import { macsModel, paramsModel, type CostModel } from './cost-model.js';
 import { genomeKey, genomeOf, partsOf, PRUNE_CHANNELS, type Genome, type Json } from './genome.js';
@@ -149,7 +151,7 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
       signals.set('params', cost.params / analysis.cost.params);
       signals.set('memory', cost.peakMemoryBytes / analysis.cost.peakMemoryBytes);
       for (const name of structural) {
-        signals.set(`edits:${name}`, structure.filter((e) => e.mutation === name).length);
+        signals.set(`${EDITS}${name}`, structure.filter((e) => e.mutation === name).length);
       }
       for (const [name, value] of features) signals.set(name, value);
       macsByClass(signals, landscape, removed, analysis.cost.macs);

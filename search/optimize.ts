@@ -104,7 +104,7 @@ export const DEFAULT_EFFORT: EffortPlan = {
   search: { mode: 'quick', images: 0, positions: 0 },
   final: { mode: 'reconstruct', images: 1000, positions: 32 },
   calibration: { mode: 'reconstruct', images: 256, positions: 32 },
-  calibrators: 6,
+  calibrators: 8,
   learnImages: 500,
   scoreImages: 1000,
   heldImages: 4000,

@@ -8,7 +8,7 @@ import { knowledgeOf } from '../src/recovery/knowledge.js';
 import { withFloatWeights } from '../src/recovery/quantized-weights.js';
 import { serveCrew } from '../src/runtime/crew-member.js';
 import { ortRuntime } from '../src/runtime/ort.js';
-import { inlineEvaluator, type RecoveryContext } from './evaluator.js';
+import { inlineEvaluator, measuredOn, type RecoveryContext } from './evaluator.js';
 import { finish } from './finish.js';
 import { matcher } from './ignore.js';
 import { standardMutations } from './mutations/index.js';
@@ -39,7 +39,12 @@ function openPlace(o: Opening): (job: PlacedJob) => Promise<unknown> {
   const { fit, batch, seed } = o;
   const dataset = open(o.data);
   const context: RecoveryContext = { replayer, runtime: ortRuntime(), dataset, fit, batch, seed, quantized };
-  const tests = new Map<string, RecoveryContext['dataset']>();
+  const others = new Map<string, RecoveryContext['dataset']>();
+  const at = (path: string): RecoveryContext['dataset'] => {
+    const data = others.get(path) ?? open(path);
+    others.set(path, data);
+    return data;
+  };
 
   return async (job) => {
     if (job.kind === 'evaluate') {
@@ -47,11 +52,13 @@ function openPlace(o: Opening): (job: PlacedJob) => Promise<unknown> {
       const [result] = await inlineEvaluator({ ...context, reference, concurrency: 1 }).evaluate([{ genome, effort }]);
       return result;
     }
+    if (job.kind === 'measure') {
+      const on = job.on.map(({ path, reference }) => ({ reference, dataset: path === undefined ? dataset : at(path) }));
+      return measuredOn(context, job, on);
+    }
     const { genome, macs, name, test, ...options } = job;
     if (test === undefined) return finish({ genome, macs }, name, { ...options, table: standardOps, context });
-    const data = tests.get(test.path) ?? open(test.path);
-    tests.set(test.path, data);
-    const measuredOn = { dataset: data, reference: test.reference };
-    return finish({ genome, macs }, name, { ...options, test: measuredOn, table: standardOps, context });
+    const yardstick = { dataset: at(test.path), reference: test.reference };
+    return finish({ genome, macs }, name, { ...options, test: yardstick, table: standardOps, context });
   };
 }

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Dataset } from '../src/data/dataset.js';
-import type { RecordedOutputs } from '../src/measure/evaluate.js';
+import type { Evaluation, RecordedOutputs } from '../src/measure/evaluate.js';
 import type { OpTable } from '../src/ops/op.js';
 import type { LearntData } from '../src/recovery/knowledge.js';
 import { JobLost, openCrew, shared } from '../src/runtime/crew.js';
@@ -12,12 +12,15 @@ import type { ValueMeta } from '../src/runtime/runtime.js';
 import {
   inlineEvaluator,
   limited,
+  measuredOn,
   timed,
   type Effort,
   type Evaluator,
   type Failure,
+  type Job,
   type RecoveryContext,
   type Result,
+  type Yardstick,
 } from './evaluator.js';
 import type { Measured } from './explore.js';
 import { finish, type Finished } from './finish.js';
@@ -27,6 +30,8 @@ export interface Workplace {
   /** How many full refits at once, each of which holds activations of both networks. */
   readonly refits: number;
   evaluator(reference: RecordedOutputs, options?: EvaluatorOptions): Evaluator;
+  /** Refits a candidate once and measures it on each of these; throws what keeps it from being measured. */
+  measure(job: Job, on: readonly PlacedYardstick[], signal?: AbortSignal): Promise<readonly Evaluation[]>;
   /** Refits, verifies, writes and measures one candidate; throws PareError when a verification fails. */
   finish(candidate: Pick<Measured, 'genome' | 'macs'>, name: string, options: PlacedFinish): Promise<Finished>;
   close(): Promise<void>;
@@ -37,6 +42,11 @@ export interface EvaluatorOptions {
   readonly latency?: boolean;
   /** At most so many at once; as many as the place has hands otherwise. */
   readonly concurrency?: number;
+}
+
+/** `path`: of data other than the run's own. */
+export interface PlacedYardstick extends Yardstick {
+  readonly path?: string;
 }
 
 export interface PlacedFinish {
@@ -54,6 +64,7 @@ export function inlineWorkplace(context: RecoveryContext, table: OpTable): Workp
   return {
     refits: hands,
     evaluator: (reference, options = {}) => inlineEvaluator({ concurrency: hands, ...options, ...context, reference }),
+    measure: (job, on, signal) => measuredOn(context, job, on, signal),
     finish: (candidate, name, options) => finish(candidate, name, { ...options, table, context }),
     close: () => Promise.resolve(),
   };
@@ -75,13 +86,18 @@ export interface Opening {
   readonly seed: string;
 }
 
-export type PlacedJob = EvaluateJob | FinishJob;
+export type PlacedJob = EvaluateJob | MeasureJob | FinishJob;
 
 export interface EvaluateJob {
   readonly kind: 'evaluate';
   readonly genome: Genome;
   readonly effort: Effort;
   readonly reference: RecordedOutputs;
+}
+
+export interface MeasureJob extends Job {
+  readonly kind: 'measure';
+  readonly on: readonly { readonly path?: string; readonly reference: RecordedOutputs }[];
 }
 
 export interface FinishJob {
@@ -146,6 +162,14 @@ export function threadedWorkplace({ workers, context, ...opening }: ThreadsOptio
         return timed(results, jobs, { latency, replayer: context.replayer }, signal);
       },
     }),
+    async measure(job, on, signal) {
+      const places = on.map(({ path, reference }) => ({
+        reference: sharedOnce(reference),
+        ...(path === undefined ? {} : { path }),
+      }));
+      // the cast: worker.ts answers so
+      return (await ask({ ...job, kind: 'measure', on: places }, signal)) as readonly Evaluation[];
+    },
     async finish({ genome, macs }, name, { out, effort, held, test, recipe, signal }) {
       const job: FinishJob = {
         kind: 'finish',

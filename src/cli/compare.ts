@@ -1,6 +1,5 @@
 // `pare compare DIR --data TEST`: how well the predictor of a finished run foretells networks that it never saw, and what the front
 // reaches on these data. Writes compare.json and plots/compare.svg into the run's folder.
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { matcher } from '../../search/ignore.js';
@@ -15,7 +14,7 @@ import { readRun } from '../report/run.js';
 import { isFraction, recipeText } from '../report/words.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { formatShare, formatTable } from './format.js';
-import { jsonOption, wholeNumber } from './options.js';
+import { jsonOption, wholeNumber, workersOption } from './options.js';
 
 interface Arguments {
   readonly folder: string;
@@ -27,6 +26,7 @@ interface Arguments {
   readonly calibration: string | undefined;
   readonly seed: string | undefined;
   readonly predictor: string | undefined;
+  readonly workers: number;
   readonly json: boolean;
 }
 
@@ -63,13 +63,14 @@ export const compareCommand: CommandModule<object, Arguments> = {
       })
       .option('seed', { type: 'string', describe: 'draws the fresh candidates (the seed of the run)' })
       .option('predictor', { type: 'string', describe: 'what the predictor started from, if the run was given a file' })
+      .option('workers', workersOption())
       .option('json', jsonOption)
       .example('$0 compare big-pared --data test.json', 'error and rank correlation of the predictions'),
   handler: async (args) => {
     const { folder } = args;
     const { front } = readRun(folder);
     const range = args.range === undefined ? undefined : parseRange(args.range);
-    const runtime = threadRuntime(Math.min(8, Math.max(2, availableParallelism())));
+    const runtime = threadRuntime(args.workers);
     const interrupt = new AbortController();
     const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; nothing was written'));
     process.once('SIGINT', onInterrupt);
@@ -82,6 +83,7 @@ export const compareCommand: CommandModule<object, Arguments> = {
         ignore: matcher,
         mutations: [],
         runtime,
+        workers: args.workers,
         table: standardOps,
         signal: interrupt.signal,
         ...(range === undefined ? {} : { range }),

@@ -16,7 +16,7 @@ import { writeReport } from '../report/report.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
 import { dryRun } from './dry-run.js';
-import { durationMs, jsonOption, openModel, wholeNumber } from './options.js';
+import { durationMs, jsonOption, openModel, wholeNumber, workersOption } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -90,15 +90,9 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       .option('calibrators', {
         type: 'number',
         coerce: wholeNumber('calibrators', 0),
-        describe: 'how many others are refitted to learn what a score becomes by the refit (6)',
+        describe: 'how many others are refitted to learn what a score becomes by the refit (8)',
       })
-      .option('workers', {
-        type: 'number',
-        coerce: wholeNumber('workers', 1),
-        default: Math.min(8, availableParallelism()),
-        defaultDescription: 'as many as there are cores, at most 8',
-        describe: 'candidates refitted and measured at the same time; any number gives the same files',
-      })
+      .option('workers', workersOption())
       .option('seed', { type: 'string', default: '0', describe: 'equal seeds and counts give equal results' })
       .option('resume', { type: 'boolean', default: false, describe: 'continue the run in --out' })
       .option('dry-run', { type: 'boolean', default: false, describe: 'say what could be cut; nothing is measured' })

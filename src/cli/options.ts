@@ -1,5 +1,6 @@
 // What several commands share: reading option values, the shared options themselves, the network of a path.
 import { statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import type { Options } from 'yargs';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
@@ -78,6 +79,17 @@ export function wholeNumber(name: string, least: number) {
     }
     return value;
   };
+}
+
+/** How many candidates are worked on at once. */
+export function workersOption() {
+  return {
+    type: 'number',
+    coerce: wholeNumber('workers', 1),
+    default: Math.min(8, availableParallelism()),
+    defaultDescription: 'as many as there are cores, at most 8',
+    describe: 'candidates refitted and measured at the same time; any number gives the same files',
+  } as const;
 }
 
 /** `30m`, `90s` or `2h`, in ms. */

@@ -1,11 +1,11 @@
 // What `compare` works with: the finished run's network, data and knowledge made again, and a bench that measures on the new data.
 import { basename } from 'node:path';
 import { calibrationIndices } from '../../search/calibrate.js';
-import { recovered, resultOf, type Effort } from '../../search/evaluator.js';
+import { resultOf, type Effort } from '../../search/evaluator.js';
 import { locate, type FinishedRun } from '../../search/finished.js';
 import type { Genome } from '../../search/genome.js';
 import type { Mutation } from '../../search/mutations/mutation.js';
-import { openWorkshop, type Workshop, type WorkshopReport } from '../../search/workshop.js';
+import { openWorkshop, workerThreads, type Workshop, type WorkshopReport } from '../../search/workshop.js';
 import { chooseSamples } from '../data/batches.js';
 import { openDataset } from '../data/dataset.js';
 import { PareError } from '../errors.js';
@@ -13,7 +13,7 @@ import { evaluate, recordOutputs, type Evaluation } from '../measure/evaluate.js
 import { sha256OfFile } from '../onnx/read.js';
 import type { OpTable } from '../ops/op.js';
 import { createRng } from '../rng.js';
-import { withSession, type Runtime, type Session } from '../runtime/runtime.js';
+import { withSession, type Runtime } from '../runtime/runtime.js';
 
 export interface BenchOptions {
   /** The run's folder. */
@@ -29,6 +29,8 @@ export interface BenchOptions {
   readonly ignore: (patterns: readonly string[]) => (name: string) => boolean;
   readonly mutations: readonly Mutation[];
   readonly runtime: Runtime;
+  /** Threads that refit and measure; in this one when absent. */
+  readonly workers?: number;
   readonly table: OpTable;
   readonly signal?: AbortSignal;
 }
@@ -49,6 +51,8 @@ export async function* workshopOf(
   }
   const given = options.calibration;
   const data = locate(folder, { name: 'the calibration data', option: '--calibration', given }, places?.data);
+  // Built-in ones are there anyway; of the others those that the run had.
+  const mutations = options.mutations.filter((m) => config.mutations.includes(m.name));
   const opening = openWorkshop({
     model,
     data,
@@ -59,8 +63,13 @@ export async function* workshopOf(
     ignore: options.ignore(config.ignore),
     roundTo: config.roundTo,
     maxRatio: config.maxRatio,
-    // Built-in ones are there anyway; of the others those that the run had.
-    mutations: options.mutations.filter((m) => config.mutations.includes(m.name)),
+    mutations,
+    ...workerThreads({
+      table,
+      mutations,
+      ignorePatterns: config.ignore,
+      ...(options.workers === undefined ? {} : { workers: options.workers }),
+    }),
     ...(signal === undefined ? {} : { signal }),
   });
   let step = await opening.next();
@@ -90,11 +99,18 @@ export async function* workshopOf(
 export interface Bench {
   readonly data: { readonly name: string; readonly fingerprint: string; readonly n: number };
   readonly warning?: string;
+  /** So many candidates are refitted at once. */
+  readonly atOnce: number;
   file(path: string): Promise<Evaluation>;
   /** Recovered with the bench's effort; on the data, and on the calibration samples that score at this effort. */
-  candidate(genome: Genome): Promise<{ readonly onData: Evaluation; readonly scored: number }>;
+  candidate(genome: Genome): Promise<BenchResult>;
   /** The same, on the data alone. */
   remade(genome: Genome): Promise<Evaluation>;
+}
+
+export interface BenchResult {
+  readonly onData: Evaluation;
+  readonly scored: number;
 }
 
 export async function openBench(
@@ -105,7 +121,7 @@ export async function openBench(
   options: BenchOptions,
 ): Promise<Bench> {
   const { runtime, signal, samples } = options;
-  const { session } = workshop;
+  const { session, place } = workshop;
   const dataset = openDataset(options.data, session.inputs);
   const fingerprint = await dataset.fingerprint();
   // Weights were fitted on one part of the calibration data, and the search chose by another.
@@ -115,28 +131,25 @@ export async function openBench(
   const indices = chooseSamples(all.length, samples ?? all.length, rng).map((i) => all[i]!);
   const common = { concurrency: runtime.concurrency, ...(signal === undefined ? {} : { signal }) };
   const reference = await recordOutputs(session, dataset, { indices, ...common });
-  const onData = (on: Session): Promise<Evaluation> => evaluate(on, dataset, { indices, reference, ...common });
+  const here = { path: options.data, dataset, reference };
   // What is fitted on data is scored apart from the samples that the search chose by.
   const scoring =
     effort.mode === 'quick'
       ? workshop.reference
       : await recordOutputs(session, workshop.dataset, { indices: calibrationIndices(workshop), ...common });
-  const asScored = (on: Session): Promise<Evaluation> =>
-    evaluate(on, workshop.dataset, { indices: scoring.indices, reference: scoring, ...common });
+  const asScored = { dataset: workshop.dataset, reference: scoring };
   return {
     data: { name: basename(options.data), fingerprint, n: indices.length },
     ...(same
       ? { warning: 'these are the calibration data: only samples are used that did not fit weights; give a test set' }
       : {}),
-    file: (path) => withSession(runtime, path, { label: path }, onData),
-    remade: async (genome) =>
-      withSession(runtime, await recovered(workshop.context, genome, effort, signal), {}, onData),
+    atOnce: place.refits,
+    file: (path) =>
+      withSession(runtime, path, { label: path }, (on) => evaluate(on, dataset, { indices, reference, ...common })),
+    remade: async (genome) => (await place.measure({ genome, effort }, [here], signal))[0]!,
     candidate: async (genome) => {
-      const model = await recovered(workshop.context, genome, effort, signal);
-      return withSession(runtime, model, {}, async (on) => ({
-        onData: await onData(on),
-        scored: resultOf('', await asScored(on)).score,
-      }));
+      const [onData, scored] = await place.measure({ genome, effort }, [here, asScored], signal);
+      return { onData: onData!, scored: resultOf('', scored!).score };
     },
   };
 }

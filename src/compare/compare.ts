@@ -2,7 +2,7 @@
 // how far off it was; the front's files are measured too. Deterministic by the run's settings, the data and a seed.
 import { join } from 'node:path';
 import type { Refit } from '../../search/calibrate.js';
-import { limited, type Effort } from '../../search/evaluator.js';
+import { ahead, type Effort } from '../../search/evaluator.js';
 import { withMeasurement, type Measured } from '../../search/explore.js';
 import { readFinished, type FinishedRun } from '../../search/finished.js';
 import type { Candidate } from '../../search/fitness.js';
@@ -23,7 +23,7 @@ import type { Prediction, Predictor } from '../predictor/predictor.js';
 import { FEWEST_REFITS } from '../predictor/refit-level.js';
 import { createRng } from '../rng.js';
 import { agreementOf, linearMap, mapped, type Agreement, type LinearMap, type PredictedPair } from './agreement.js';
-import { openBench, workshopOf, type Bench, type BenchOptions } from './bench.js';
+import { openBench, workshopOf, type Bench, type BenchOptions, type BenchResult } from './bench.js';
 
 export interface CompareOptions extends BenchOptions {
   /** Candidates that the predictor never saw (20). */
@@ -114,7 +114,7 @@ async function* compareIn(
 ): AsyncGenerator<CompareReport, Comparison, void> {
   const { config, archive } = run;
   const { original, fitness, replayer, assess } = workshop;
-  const { front, runtime } = options;
+  const { front } = options;
   const seed = options.seed ?? config.seed;
   const rng = createRng(seed).fork('compare');
   const measured = archive.map((r) => withMeasurement(assess(r.genome), r.score));
@@ -179,8 +179,9 @@ async function* compareIn(
   // The run's own networks on both: what the run knew of them, and what they reach on the data.
   const anchors = refitted ? refits.map((r) => r.candidate) : spread(measured, ANCHORS);
   const seenOnBoth: Anchor[] = [{ scored: whole.scored, onData: sign * whole.onData.value }];
-  for (const [i, m] of anchors.entries()) {
-    const onData = await bench.remade(m.genome);
+  for await (const { item, result } of ahead([...anchors.entries()], bench.atOnce, ([, m]) => bench.remade(m.genome))) {
+    const [i, m] = item;
+    const onData = await result;
     seenOnBoth.push({ scored: refitted ? refits[i]!.refitted : m.score, onData: sign * onData.value });
     yield { stage: 'anchors', measured: i + 1, of: anchors.length };
   }
@@ -209,23 +210,21 @@ async function* compareIn(
   };
 
   const rows: (ComparedCandidate & { readonly scored: number })[] = [];
-  for (let at = 0; at < fresh.length; at += STEP) {
-    const part = fresh.slice(at, at + STEP);
-    const results = await limited(part, Math.min(STEP, runtime.concurrency), async (c) => {
-      try {
-        return await bench.candidate(c.genome);
-      } catch (error) {
-        if (options.signal?.aborted === true || isOfTheSystem(error)) throw error;
-        return error instanceof Error ? error.message : String(error);
-      }
-    });
-    for (const [i, c] of part.entries()) {
-      const result = results[i]!;
-      if (typeof result === 'string') {
-        yield { stage: 'fresh', warning: `${shortGenome(c.genome)} is left out: ${result}` };
-      } else rows.push({ kind: 'fresh', ...row(c, predictions[at + i]!, result.onData), scored: result.scored });
+  const measure = async ([, c]: readonly [number, Candidate]): Promise<BenchResult | string> => {
+    try {
+      return await bench.candidate(c.genome);
+    } catch (error) {
+      if (options.signal?.aborted === true || isOfTheSystem(error)) throw error;
+      return error instanceof Error ? error.message : String(error);
     }
-    yield { stage: 'fresh', measured: Math.min(at + STEP, fresh.length), of: fresh.length };
+  };
+  for await (const { item, result } of ahead([...fresh.entries()], bench.atOnce, measure)) {
+    const [i, c] = item;
+    const found = await result;
+    if (typeof found === 'string') {
+      yield { stage: 'fresh', warning: `${shortGenome(c.genome)} is left out: ${found}` };
+    } else rows.push({ kind: 'fresh', ...row(c, predictions[i]!, found.onData), scored: found.scored });
+    yield { stage: 'fresh', measured: i + 1, of: fresh.length };
   }
   if (rows.length === 0) throw new PareError('none of the fresh candidates could be measured; see the warnings');
   const frontRows = front.map(({ file, predicted }, i): ComparedCandidate => ({
@@ -295,8 +294,6 @@ interface Anchor {
 
 /** Of the archive, so many are measured on the data, to carry predictions over to it. */
 const ANCHORS = 12;
-/** Candidates between two reports. */
-const STEP = 2;
 
 /** Evenly along the scores, ends included. */
 function spread(measured: readonly Measured[], count: number): Measured[] {

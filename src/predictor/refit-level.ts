@@ -1,6 +1,7 @@
 // From the score that the search measures (a refit that costs nothing) to the one that the exported file will have (a refit on data):
 // learnt from the few networks that had both. Few samples allow few features: what was foretold to be lost at the search's level, the
-// expected loss of the cut, and the MACs (two levels of fidelity as in Kennedy and O'Hagan 2000, on a scale that levels off).
+// expected loss of the cut, the MACs, and how many edits of each kind (a refit gives back what cutting channels took, hardly what a
+// coarser resolution did) (two levels of fidelity as in Kennedy and O'Hagan 2000, on a scale that levels off).
 import type { Rng } from '../rng.js';
 import { createEnsemble } from './ensemble.js';
 import type { Prediction, PredictorInput, Sample } from './predictor.js';
@@ -18,6 +19,9 @@ export interface RefitLevel {
   predict(input: PredictorInput, low: Prediction): Promise<Prediction>;
 }
 
+/** What the names of signals that count edits of one kind begin with. */
+export const EDITS = 'edits:';
+
 /** Below this there is nothing to learn from. */
 export const FEWEST_REFITS = 4;
 
@@ -31,6 +35,7 @@ export async function fitRefitLevel(samples: readonly LevelSample[], best: numbe
       ['lost', Math.max(0, best - low) / scale],
       ['loss', input.signals.get('loss') ?? 0],
       ['macs', input.signals.get('macs') ?? 0],
+      ...[...input.signals].filter(([name]) => name.startsWith(EDITS)),
     ]),
   });
   const predictor = createEnsemble(rng);
