@@ -6,7 +6,7 @@ import type { CommandModule } from 'yargs';
 import { matcher } from '../../search/ignore.js';
 import type { TrainingPlan } from '../../search/finish-by-training.js';
 import { surgeryWith } from '../../search/replay.js';
-import { optimize, type OptimizeReport, type OptimizeResult } from '../../search/optimize.js';
+import { optimize, type OptimizeResult } from '../../search/optimize.js';
 import { pick } from '../../search/pick.js';
 import { PareError } from '../errors.js';
 import { DEFAULT_FITNESS, fitnessMethod, fitnessMethods } from '../predictor/fitness-methods.js';
@@ -14,6 +14,7 @@ import type { Plugins } from '../plugin/load.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { writeReport } from '../report/report.js';
 import { pluginOption, withPlugins } from './plugins.js';
+import { clock, progress } from './progress.js';
 import { packageVersion } from './version.js';
 import { dryRun } from './dry-run.js';
 import { durationMs, jsonOption, openModel, wholeNumber, workersOption } from './options.js';
@@ -47,6 +48,8 @@ interface Arguments {
   readonly predictor: string | undefined;
   readonly plugin: string[];
   readonly json: boolean;
+  readonly quiet: boolean;
+  readonly 'log-json': boolean;
 }
 
 export const optimizeCommand: CommandModule<object, Arguments> = {
@@ -118,6 +121,8 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       .option('predictor', { type: 'string', describe: 'what the predictor starts from (default: the shipped one)' })
       .option('plugin', pluginOption)
       .option('json', jsonOption)
+      .option('quiet', { type: 'boolean', default: false, describe: 'no progress: warnings and the result only' })
+      .option('log-json', { type: 'boolean', default: false, describe: 'progress as JSON lines on standard error' })
       .example('$0 optimize big.onnx --flops 50% --data calib.json', 'half the FLOPs')
       .example(
         '$0 optimize big.onnx --min-accuracy -0.5 --data calib.json --time 20m',
@@ -127,6 +132,8 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
     if (!(args['max-ratio'] > 0 && args['max-ratio'] <= 1)) {
       throw new PareError(`--max-ratio ${args['max-ratio']}: give a share above 0 and up to 1`);
     }
+    if (args.quiet && args['log-json'])
+      throw new PareError('--quiet and --log-json ask for opposites: give one of them');
     const ignore = matcher(args.ignore);
     openModel(args.model);
     await withPlugins(args.plugin, async (plugins) => {
@@ -204,11 +211,21 @@ async function run(args: Arguments, ignore: (name: string) => boolean, plugins: 
       ...(timeMs === undefined ? {} : { timeMs }),
       ...(training === undefined ? {} : { training }),
     });
-    const show = progress(args.json, timeMs);
+    const budget = Object.entries(wishes).map(([name, wish]) => `${name} ${wish}`);
+    const shown = progress(process.stderr, {
+      quiet: args.quiet || (args.json && !args['log-json']),
+      logJson: args['log-json'],
+      budget: budget.join(', '),
+      ...(timeMs === undefined ? {} : { timeMs }),
+    });
     let step = await steps.next();
     // the folder is ours now
     plugins.saveCasesIn(out);
-    for (; step.done !== true; step = await steps.next()) show(step.value);
+    try {
+      for (; step.done !== true; step = await steps.next()) shown.show(step.value);
+    } finally {
+      shown.end();
+    }
     const report = { table: plugins.table, original: args.model, volatile: volatileLines(step.value) };
     await writeReport(step.value.out, report);
     const { interrupted } = step.value.front;
@@ -239,36 +256,6 @@ function rehearse(path: string, plugins: Plugins): void {
 
 /** What shells report of a program that SIGINT ended. */
 const INTERRUPTED = 130;
-
-/** One live line on a terminal; lines for generations, measurements and stages otherwise. */
-function progress(quiet: boolean, timeMs: number | undefined): (report: OptimizeReport) => void {
-  const started = performance.now();
-  const live = process.stderr.isTTY && !quiet;
-  return (report) => {
-    const clear = live ? '\r\u001B[2K' : '';
-    if (report.warning !== undefined) {
-      process.stderr.write(`${clear}pare: warning: ${report.warning}\n`);
-      return;
-    }
-    if (quiet) return;
-    const spent = performance.now() - started;
-    const left = timeMs === undefined ? '' : `, ${clock(Math.max(0, timeMs - spent))} left`;
-    const line = `[${clock(spent)}${left}] ${sentence(report)}`;
-    const passing = report.stage === 'seeds' || report.stage === 'generation' || report.stage === 'measured';
-    process.stderr.write(live && passing ? `${clear}${line}` : `${clear}${line}\n`);
-  };
-}
-
-function sentence(r: OptimizeReport): string {
-  if (r.text !== undefined)
-    return r.stage === 'finish' && r.of !== undefined ? `${r.measured}/${r.of} ${r.text}` : r.text;
-  const best =
-    r.best === undefined
-      ? 'nothing within the budget yet'
-      : `best ${r.best.score.toFixed(4)} at ${(100 * r.best.share).toFixed(1)} % (original ${r.original?.score.toFixed(4)})`;
-  const what = r.stage === 'generation' ? `generation ${r.generation}` : 'measured';
-  return `${what}: ${r.measured}/${r.of} measured, ${r.scored} scored, ${best}, hypervolume ${r.hypervolume?.toFixed(4)}`;
-}
 
 function summary({ out, front, evaluations }: OptimizeResult): string {
   const { original, metric } = front;
@@ -340,9 +327,4 @@ function trainingOf(args: Arguments): TrainingPlan | undefined {
     runtime: threadRuntime(1),
     threads: steps === undefined ? Math.min(8, availableParallelism()) : 1,
   };
-}
-
-function clock(ms: number): string {
-  const s = Math.round(ms / 1000);
-  return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`;
 }
