@@ -14,11 +14,12 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  rmdirSync,
   statSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { inWords, PareError } from '../src/errors.js';
+import { inWords, messageOf, PareError } from '../src/errors.js';
 
 /** Writes beside, flushes, renames: readers see the old file or the new one, never half of it. */
 export function writeWhole(path: string, content: string | Uint8Array): void {
@@ -62,7 +63,7 @@ export function openJsonLog<T>(path: string, parse: (json: unknown) => T): JsonL
       try {
         earlier.push(parse(JSON.parse(line)));
       } catch (cause) {
-        const reason = cause instanceof Error ? cause.message : String(cause);
+        const reason = messageOf(cause);
         throw new PareError(`${path}, line ${i + 1}: not a record of a run (${reason}); start again in a new folder`, {
           cause,
         });
@@ -94,15 +95,23 @@ export function openJsonLog<T>(path: string, parse: (json: unknown) => T): JsonL
  * that a living process holds is always refused; the lock of a dead process is taken over.
  */
 export function claimFolder(folder: string, resume: boolean): () => void {
-  const content = existsSync(folder) ? readdirSync(folder) : [];
-  if (existsSync(folder) && !statSync(folder).isDirectory()) throw new PareError(`${folder}: is a file, not a folder`);
+  const isNew = !existsSync(folder);
+  if (!isNew && !statSync(folder).isDirectory()) {
+    throw new PareError(`${folder}: is a file, and a run needs a folder; choose another --out`);
+  }
+  const content = isNew ? [] : readdirSync(folder);
   if (!resume && content.some((name) => name !== 'lock')) {
     throw new PareError(
       `${folder}: already holds a run, and runs are not overwritten; continue it with --resume or choose another --out`,
     );
   }
   makeFolder(folder);
-  return lockOf(folder);
+  const unlock = lockOf(folder);
+  return () => {
+    unlock();
+    // a run that could not begin leaves nothing
+    if (isNew && readdirSync(folder).length === 0) rmdirSync(folder);
+  };
 }
 
 function makeFolder(folder: string): void {

@@ -54,20 +54,36 @@ export interface Wishes {
   readonly minAccuracy?: string;
 }
 
+/** Throws PareError for what no network can be asked for: said before anything is read. */
+export function checkWishes(wishes: Wishes): void {
+  for (const [option, text] of [
+    ['--flops', wishes.flops],
+    ['--params', wishes.params],
+    ['--memory', wishes.memory],
+    ['--latency', wishes.latency],
+  ] as const) {
+    if (text === undefined) continue;
+    const { share } = parseAmount(option, text);
+    if (share !== undefined && share > 1) {
+      throw new PareError(`${option} ${text}: is more than the original has; give a share of it, at most 100%`);
+    }
+  }
+  if (wishes.minAccuracy !== undefined) parseLeast(wishes.minAccuracy);
+}
+
 /** The wishes in absolute numbers, given what the original network needs. */
 export function constraintsOf(wishes: Wishes, original: Figures): Constraints {
-  const macs = wishes.flops === undefined ? undefined : amount('--flops', wishes.flops, original.macs, 0.5);
-  const params = wishes.params === undefined ? undefined : amount('--params', wishes.params, original.params);
-  const memory = wishes.memory === undefined ? undefined : amount('--memory', wishes.memory, original.memoryBytes);
-  const latency =
-    wishes.latency === undefined ? undefined : amount('--latency', wishes.latency, original.latencyMs ?? Number.NaN);
-  const score = wishes.minAccuracy === undefined ? undefined : leastScore(wishes.minAccuracy, original.score);
+  const { flops, params, memory, latency, minAccuracy } = wishes;
+  const of = (option: string, text: string, whole: number, scale = 1): number => {
+    const parsed = parseAmount(option, text);
+    return parsed.share === undefined ? parsed.amount * scale : parsed.share * whole;
+  };
   return {
-    ...(macs === undefined ? {} : { macs }),
-    ...(params === undefined ? {} : { params }),
-    ...(memory === undefined ? {} : { memoryBytes: memory }),
-    ...(latency === undefined ? {} : { latencyMs: latency }),
-    ...(score === undefined ? {} : { minScore: score }),
+    ...(flops === undefined ? {} : { macs: of('--flops', flops, original.macs, 0.5) }),
+    ...(params === undefined ? {} : { params: of('--params', params, original.params) }),
+    ...(memory === undefined ? {} : { memoryBytes: of('--memory', memory, original.memoryBytes) }),
+    ...(latency === undefined ? {} : { latencyMs: of('--latency', latency, original.latencyMs ?? Number.NaN) }),
+    ...(minAccuracy === undefined ? {} : { minScore: leastScore(minAccuracy, original.score) }),
   };
 }
 
@@ -89,24 +105,32 @@ const UNITS: ReadonlyMap<string, number> = new Map([
   ['us', 1e-3],
 ]);
 
-function amount(option: string, text: string, whole: number, scale = 1): number {
+type Amount = { readonly share: number } | { readonly share?: undefined; readonly amount: number };
+
+function parseAmount(option: string, text: string): Amount {
   const found = /^\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*(%|[a-z]*)\s*$/i.exec(text);
   const unit = UNITS.get(found?.[2]?.toLowerCase() ?? '');
   const value = Number(found?.[1]);
   if (found === null || (found[2] !== '%' && unit === undefined) || !(value > 0)) {
     throw new PareError(`${option} ${text}: give a share of the original such as 50%, or an amount such as 60M`);
   }
-  return found[2] === '%' ? (value / 100) * whole : value * (unit ?? 1) * scale;
+  return found[2] === '%' ? { share: value / 100 } : { amount: value * (unit ?? 1) };
 }
 
 function leastScore(text: string, original: number): number {
+  const { relative, value } = parseLeast(text);
+  return relative ? original + value : value;
+}
+
+function parseLeast(text: string): { readonly relative: boolean; readonly value: number } {
   const found = /^\s*([+-]?[0-9]*\.?[0-9]+)\s*(%?)\s*$/.exec(text);
   const value = Number(found?.[1]);
-  if (found === null || !Number.isFinite(value)) {
+  const relative = /^\s*[+-]/.test(text);
+  const least = relative || found?.[2] === '%' || value > 1 ? value / 100 : value;
+  if (found === null || !Number.isFinite(value) || Math.abs(least) > 1) {
     throw new PareError(
       `--min-accuracy ${text}: give an accuracy such as 92% or 0.92, or points below the original such as -0.5`,
     );
   }
-  if (text.trim().startsWith('-') || text.trim().startsWith('+')) return original + value / 100;
-  return found[2] === '%' || value > 1 ? value / 100 : value;
+  return { relative, value: least };
 }

@@ -4,7 +4,7 @@ import type { Dataset } from '../src/data/dataset.js';
 import type { MetricName } from '../src/data/manifest.js';
 import type { Model } from '../src/ir/graph.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
-import { isOfTheSystem } from '../src/errors.js';
+import { isOfTheSystem, messageOf } from '../src/errors.js';
 import { quietLatency } from '../src/measure/latency.js';
 import { withQuantizedWeights, type QuantizedWeights } from '../src/recovery/quantized-weights.js';
 import { finish, recover } from '../src/recovery/recover.js';
@@ -131,7 +131,7 @@ async function attempt<T>(
     return await act();
   } catch (error) {
     if (signal?.aborted === true || isOfTheSystem(error)) throw error;
-    return { key: genomeKey(genome), failed: error instanceof Error ? error.message : String(error) };
+    return { key: genomeKey(genome), failed: messageOf(error) };
   }
 }
 

@@ -2,8 +2,8 @@
 // beat is dropped, and front.json says what is left.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDataset, type Dataset } from '../src/data/dataset.js';
-import { isOfTheSystem, PareError } from '../src/errors.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { isOfTheSystem, messageOf, PareError } from '../src/errors.js';
 import { evaluate, recordOutputs, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import type { OpTable } from '../src/ops/op.js';
 import type { Belief, Predictor } from '../src/predictor/predictor.js';
@@ -75,8 +75,6 @@ export interface FrontOptions {
   /** Of the original's file, for front.json. */
   readonly model: string;
   readonly recipe: { readonly sourceSha256: string; readonly version: string };
-  /** Data that the front is measured on and never chosen by. */
-  readonly test?: string;
   /** Why candidates could not be measured. */
   readonly reasons?: ReadonlyMap<string, string>;
   /** Why the budget is out of reach, where it is. */
@@ -129,7 +127,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const heldIndices = early ? workshop.heldIndices.slice(0, HASTY_SAMPLES) : workshop.heldIndices;
   const held = await recordOutputs(session, dataset, { indices: heldIndices, concurrency });
   const originalMeasured = await evaluate(session, dataset, { indices: heldIndices, concurrency, reference: held });
-  const test = options.test === undefined || early ? undefined : await openTest(options.test, session, concurrency);
+  const test = workshop.test === undefined || early ? undefined : await openTest(workshop.test, session, concurrency);
   const sign = originalMeasured.higherIsBetter ? -1 : 1;
   const foreteller = yield* foretellerOf(options, hasty());
   const gain = effortGain(-sign * originalMeasured.value);
@@ -196,7 +194,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
         yield { stage: 'finish', measured: refitted.length, of: chosen.length, text: describeMember(member, original) };
       } catch (error) {
         if (signal?.aborted === true || isOfTheSystem(error)) throw error;
-        const reason = error instanceof Error ? error.message : String(error);
+        const reason = messageOf(error);
         failed.add(candidate.key);
         leftOut.push({ genome: candidate.genome, reason });
         rmSync(join(out, 'candidates', `${name}.onnx`), { force: true });
@@ -326,8 +324,11 @@ interface Test {
   readonly original: Evaluation;
 }
 
-async function openTest(path: string, session: Session, concurrency: number): Promise<Test> {
-  const dataset = openDataset(path, session.inputs);
+async function openTest(
+  { path, dataset }: Pick<Test, 'path' | 'dataset'>,
+  session: Session,
+  concurrency: number,
+): Promise<Test> {
   const reference = await recordOutputs(session, dataset, { concurrency });
   return { path, dataset, reference, original: await evaluate(session, dataset, { reference, concurrency }) };
 }

@@ -16,7 +16,7 @@ import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds, measuredOf } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
-import { constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
+import { checkWishes, constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
 import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import { distanceOver } from './distance.js';
@@ -112,6 +112,7 @@ export const DEFAULT_EFFORT: EffortPlan = {
 };
 
 export async function* optimize(options: OptimizeOptions): AsyncGenerator<OptimizeReport, OptimizeResult, void> {
+  checkWishes(options.wishes);
   const release = claimFolder(options.out, options.resume ?? false);
   try {
     return yield* run(options);
@@ -150,6 +151,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   const workshop = yield* openWorkshop({
     model: options.model,
     data: options.data,
+    ...(options.test === undefined ? {} : { test: options.test }),
     runtime,
     table,
     seed,
@@ -311,7 +313,6 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       rounding,
       model: basename(options.model),
       recipe: { sourceSha256, version: options.version },
-      ...(options.test === undefined ? {} : { test: options.test }),
       ...(note === undefined ? {} : { note }),
       reasons: refusals.reasons,
       ...(options.training === undefined ? {} : { training: options.training }),

@@ -44,6 +44,8 @@ export interface EffortPlan {
 export interface WorkshopOptions {
   readonly model: string;
   readonly data: string;
+  /** Opened at once: a mistake in it is said before hours are spent. */
+  readonly test?: string;
   readonly runtime: Runtime;
   readonly table: OpTable;
   readonly seed: string;
@@ -74,6 +76,8 @@ export interface WorkshopReport {
 export interface Workshop {
   readonly session: Session;
   readonly dataset: Dataset;
+  /** What the front is measured on at the end and nothing is chosen by. */
+  readonly test?: { readonly path: string; readonly dataset: Dataset };
   /** The original's outputs on the samples that score candidates. */
   readonly reference: RecordedOutputs;
   /** What the original reaches on them. */
@@ -108,7 +112,13 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
   let handedOver = false;
   try {
     const dataset = openDataset(options.data, session.inputs);
-    for (const warning of await checkData(session, dataset)) yield { stage: 'data', warning };
+    const test =
+      options.test === undefined
+        ? undefined
+        : { path: options.test, dataset: openDataset(options.test, session.inputs) };
+    for (const opened of test === undefined ? [dataset] : [dataset, test.dataset]) {
+      for (const warning of await checkData(session, opened)) yield { stage: 'data', warning };
+    }
     const split = splitDataset(dataset.size, createRng(seed));
     const order = createRng(`${seed}/score`).shuffle(split.score);
     const scoring = ascending(order.slice(0, plan.scoreImages));
@@ -171,6 +181,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
     return {
       session,
       dataset,
+      ...(test === undefined ? {} : { test }),
       reference,
       evaluation,
       heldIndices,

@@ -42,10 +42,23 @@ export function fail(message: string, options?: ErrorOptions): never {
 export function inWords(error: unknown, file?: string): unknown {
   if (!(error instanceof Error) || error instanceof PareError) return error;
   // the cast: Node's system errors carry code and path
-  const { code, path = file } = error as NodeJS.ErrnoException;
-  const words = code === undefined ? undefined : SYSTEM_ERRORS.get(code);
+  const { code, path } = error as NodeJS.ErrnoException;
+  const words = code === undefined ? undefined : (SYSTEM_ERRORS.get(code) ?? PATH_ERRORS.get(code));
   if (words === undefined) return error;
-  return new PareError(`${path === undefined ? '' : `${path}: `}${words}`, { cause: error });
+  return new PareError(`${file === undefined && path === undefined ? '' : `${file ?? path}: `}${words}`, {
+    cause: error,
+  });
+}
+
+/** Throws what is to be said of a file that could not be read or written (`doing`). */
+export function failAt(doing: 'read' | 'write', path: string, cause: unknown): never {
+  const said = inWords(cause, path);
+  throw said instanceof PareError ? said : new PareError(`cannot ${doing} ${path}: ${messageOf(cause)}`, { cause });
+}
+
+/** What an unknown error says. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Is it the machine's state, and not what was being done, that made this fail? Causes are looked at as well. */
@@ -66,4 +79,10 @@ const SYSTEM_ERRORS: ReadonlyMap<string, string> = new Map([
   ['EIO', 'the disk reports an error; check it, or choose another folder'],
   ['EMFILE', 'too many files are open; raise the limit (ulimit -n) and go on'],
   ['ENFILE', 'too many files are open on this machine; close some programs and go on'],
+]);
+
+const PATH_ERRORS: ReadonlyMap<string, string> = new Map([
+  ['ENOENT', 'there is no such file or folder; check the path'],
+  ['ENOTDIR', 'a part of this path is a file, not a folder; choose another place'],
+  ['EISDIR', 'is a folder; give the name of a file'],
 ]);

@@ -2,12 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { runCommandLine } from '../src/cli/command-line.js';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatBytes, formatCount, formatTable } from '../src/cli/format.js';
 import { cifarManifest, hasCifar, preparations } from './cifar.js';
 import { describeShared, sharedPath } from './shared.js';
 import { builtProgram } from './small-run.js';
+import { pare } from './pare-here.js';
 
 // `npm test` builds first
 
@@ -16,27 +16,6 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-cli-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-afterEach(() => {
-  vi.restoreAllMocks();
-});
-
-interface Run {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** The program in this process; what it prints is collected. */
-async function pare(...args: string[]): Promise<Run> {
-  const out: string[] = [];
-  const err: string[] = [];
-  vi.spyOn(console, 'log').mockImplementation((text: string) => void out.push(text));
-  vi.spyOn(console, 'error').mockImplementation((text: string) => void err.push(text));
-  const code = await runCommandLine(args);
-  vi.restoreAllMocks();
-  return { code, out: out.join('\n'), err: err.join('\n') };
-}
-
 describe('what is wrong with the arguments is one sentence and exit code 2', () => {
   test.each([
     [[], 'a command is missing'],
@@ -74,7 +53,7 @@ describe('what is wrong with the arguments is one sentence and exit code 2', () 
   });
 
   test('the version', async () => {
-    expect(await pare('--version')).toEqual({
+    expect(await pare('--version')).toMatchObject({
       code: 0,
       out: expect.stringMatching(/^\d+\.\d+\.\d+$/) as string,
       err: '',

@@ -3,39 +3,25 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { analyse } from '../src/analysis/analyse.js';
-import { runCommandLine } from '../src/cli/command-line.js';
 import { readModel } from '../src/onnx/read.js';
 import { standardOps } from '../src/ops/index.js';
 import { describeShared, sharedPath } from './shared.js';
+import { pare } from './pare-here.js';
 
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'pare-prune-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-afterEach(() => {
-  vi.restoreAllMocks();
-});
-
-async function prune(...args: string[]): Promise<{ readonly code: number; readonly text: string }> {
-  const lines: string[] = [];
-  const collect = (text: string): void => void lines.push(text);
-  vi.spyOn(console, 'log').mockImplementation(collect);
-  vi.spyOn(console, 'error').mockImplementation(collect);
-  const code = await runCommandLine(['prune', ...args]);
-  vi.restoreAllMocks();
-  return { code, text: lines.join('\n') };
-}
-
 describeShared('pare prune without data', ['models'], () => {
   const model = sharedPath('models', 'cifar10-resnet20.onnx');
 
   test('never above the budget and close below it; recipe inside; the same bytes again; says what is missing', async () => {
     const files = ['a.onnx', 'b.onnx'].map((f) => join(folder, f));
     for (const file of files) {
-      const { code, text } = await prune(model, '--flops', '60%', '-o', file);
+      const { code, text } = await pare('prune', model, '--flops', '60%', '-o', file);
       expect(text).toContain('without --data: channels chosen by their weights alone');
       expect(code).toBe(0);
     }
@@ -50,7 +36,8 @@ describeShared('pare prune without data', ['models'], () => {
 
   test('--ignore leaves groups alone, --max-ratio holds, a budget out of reach is said', async () => {
     const file = join(folder, 'c.onnx');
-    const { text } = await prune(
+    const { text } = await pare(
+      'prune',
       model,
       '--flops',
       '1%',
@@ -80,7 +67,7 @@ describeShared('pare prune without data', ['models'], () => {
     [['--flops', '50%', '--max-ratio', '2'], '--max-ratio must lie between 0 and 1'],
   ])('%j', async (args, sentence) => {
     const file = join(folder, 'never.onnx');
-    const { code, text } = await prune(model, ...args, '-o', file);
+    const { code, text } = await pare('prune', model, ...args, '-o', file);
     expect(code).toBe(2);
     expect(text).toContain(sentence);
     expect(existsSync(file)).toBe(false);

@@ -5,9 +5,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it, test, vi } from 'vitest';
+import { afterAll, describe, expect, it, test } from 'vitest';
 import { analyse } from '../src/analysis/analyse.js';
-import { runCommandLine } from '../src/cli/command-line.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { graphBuilder } from '../src/ir/builder.js';
 import type { Model } from '../src/ir/graph.js';
@@ -22,6 +21,7 @@ import { ortRuntime } from '../src/runtime/ort.js';
 import { floatData } from '../src/runtime/runtime.js';
 import { ref } from './reference/arrays.js';
 import { interpret } from './reference/interpreter.js';
+import { pare } from './pare-here.js';
 
 const runtime = ortRuntime();
 afterAll(() => runtime.close());
@@ -217,22 +217,20 @@ test('signal to noise', () => {
 test.each(gradientCriterionNames)('pare prune --criterion %s', async (criterion) => {
   const example = (name: string): string => fileURLToPath(new URL(`../examples/shapes/${name}`, import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), 'pare-sensitivity-'));
-  const lines: string[] = [];
-  vi.spyOn(console, 'log').mockImplementation((text: string) => void lines.push(text));
-  vi.spyOn(console, 'error').mockImplementation((text: string) => void lines.push(text));
   const model = example('shapes-resnet.onnx');
   const out = join(folder, 'small.onnx');
   const args = ['prune', model, '--flops', '70%', '--criterion', criterion, '-o', out];
-  expect(await runCommandLine(args)).toBe(2);
-  expect(lines.join()).toContain(`--criterion ${criterion} needs samples`);
-  expect(await runCommandLine([...args, '--data', example('calib.json'), '--regrow', '0.3'])).toBe(2);
-  expect(lines.join()).toContain('--regrow works between steps');
+  const samples = ['--data', example('calib.json')];
+  const without = await pare(...args);
+  expect(without.code).toBe(2);
+  expect(without.err).toContain(`--criterion ${criterion} needs samples`);
+  const once = await pare(...args, ...samples, '--regrow', '0.3');
+  expect(once.code).toBe(2);
+  expect(once.err).toContain('--regrow works between steps');
   const more = criterion === 'taylor' ? ['--steps', '2', '--regrow', '0.3'] : [];
-  expect(
-    await runCommandLine([...args, ...more, '--data', example('calib.json'), '--images', '12', '--recover', 'none']),
-  ).toBe(0);
-  vi.restoreAllMocks();
+  const made = await pare(...args, ...more, ...samples, '--images', '12', '--recover', 'none');
   rmSync(folder, { recursive: true });
-  expect(lines.join()).toContain(`"${criterion}" by gradients of 12 samples; the loss: cross-entropy with the labels`);
-  expect(lines.join()).toMatch(/MACs +.*\((6[89]|70)/);
+  expect(made.code).toBe(0);
+  expect(made.out).toContain(`"${criterion}" by gradients of 12 samples; the loss: cross-entropy with the labels`);
+  expect(made.out).toMatch(/MACs +.*\((6[89]|70)/);
 });

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
-import { PareError } from '../errors.js';
+import { failAt, PareError } from '../errors.js';
 import { jsonOption } from './options.js';
 
 interface Arguments {
@@ -36,9 +36,7 @@ export const newMutationCommand: CommandModule<object, Arguments> = {
       mkdirSync(out, { recursive: true });
       for (const [path, text] of files) writeFileSync(path, text, { flag: 'wx' });
     } catch (error) {
-      throw new PareError(`cannot write into ${out}: ${error instanceof Error ? error.message : String(error)}`, {
-        cause: error,
-      });
+      failAt('write', out, error);
     }
     const written = files.map(([path]) => path);
     console.log(

@@ -1,6 +1,7 @@
 // What several commands share: reading option values, the shared options themselves, the network of a path.
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import type { Options } from 'yargs';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
@@ -19,6 +20,14 @@ export const inputOption = {
   nargs: 1,
   default: [] as string[],
   describe: 'dims of an input, as name:1x3x224x224; again for further inputs',
+} as const satisfies Options;
+
+export const outputOption = {
+  alias: 'o',
+  type: 'string',
+  demandOption: true,
+  coerce: outputFile,
+  describe: 'file to write',
 } as const satisfies Options;
 
 export const runtimeOption = {
@@ -41,6 +50,19 @@ export function openModel(
   if (stats === undefined) throw new PareError(`"${path}": there is no such file`);
   if (stats.isDirectory()) throw new PareError(`"${path}" is a folder; give the .onnx file`);
   return options.outline === true ? readOutline(path, options) : readModel(path, options);
+}
+
+/** Where a command is to write a file, looked at before it works for hours. */
+export function outputFile(path: string): string {
+  const folder = dirname(resolve(path));
+  if (!existsSync(folder))
+    throw new PareError(`--output ${path}: there is no folder ${folder}; make it, or choose another place`);
+  if (!statSync(folder).isDirectory())
+    throw new PareError(`--output ${path}: ${folder} is a file, not a folder; choose another place`);
+  if (existsSync(path) && statSync(path).isDirectory()) {
+    throw new PareError(`--output ${path}: is a folder; give the name of a file`);
+  }
+  return path;
 }
 
 /** `--input name:1x3x32x32`, checked against the network's inputs. Names may hold colons. */

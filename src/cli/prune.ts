@@ -26,12 +26,13 @@ import { learnSensitivity, type Sensitivity } from '../recovery/sensitivity.js';
 import { createRng } from '../rng.js';
 import { ortRuntime } from '../runtime/ort.js';
 import { withSession } from '../runtime/runtime.js';
+import { checkWishes, constraintsOf } from '../../search/constraints.js';
 import { macsModel } from '../../search/cost-model.js';
 import { genomeKey, genomeOf } from '../../search/genome.js';
 import { allocate, allowedSteps } from '../../search/progressive.js';
 import { gradualDead } from '../../search/regrowth.js';
 import { formatCount, formatPercent } from './format.js';
-import { inputOption, jsonOption, openModel, parseInputDims, wholeNumber } from './options.js';
+import { inputOption, jsonOption, openModel, outputOption, parseInputDims, wholeNumber } from './options.js';
 import { pluginOption, withPlugins } from './plugins.js';
 import { packageVersion } from './version.js';
 
@@ -65,7 +66,7 @@ export const pruneCommand: CommandModule<object, Arguments> = {
         demandOption: true,
         describe: 'budget: 70% of the original, or FLOPs such as 60M',
       })
-      .option('output', { alias: 'o', type: 'string', demandOption: true, describe: 'file to write' })
+      .option('output', outputOption)
       .option('data', { type: 'string', describe: 'calibration data: a manifest (.json) or .npz' })
       .option('criterion', {
         type: 'string',
@@ -351,14 +352,10 @@ function cumulative(values: readonly number[]): number[] {
   return sums;
 }
 
-/** MACs: a share of the original's, or an absolute number of FLOPs (two a MAC). */
-function parseFlops(text: string, macs: number): number {
-  const [, digits = '', unit = ''] = /^\s*([0-9]*\.?[0-9]+)\s*(%|[kmgt]?)\s*$/i.exec(text) ?? [];
-  const value = Number(digits);
-  if (digits === '' || !(value > 0))
-    throw new PareError(`--flops ${text}: give a share such as 70%, or FLOPs such as 60M`);
-  if (unit === '%') return (value / 100) * macs;
-  return (value * 1000 ** ' kmgt'.indexOf(unit.toLowerCase() || ' ')) / 2;
+/** In MACs. */
+function parseFlops(flops: string, macs: number): number {
+  checkWishes({ flops });
+  return constraintsOf({ flops }, { macs, params: 0, memoryBytes: 0, score: 0 }).macs!;
 }
 
 function exchanged(value: number): number {

@@ -18,7 +18,7 @@ import { lossNames, type Loss } from '../training/loss.js';
 import { withFoldedNorms } from '../../search/fold-norms.js';
 import { augmentationOf, lossPlan } from './train-plan.js';
 import { formatPercent } from './format.js';
-import { durationMs, jsonOption, openModel, openRuntime, runtimeOption, wholeNumber } from './options.js';
+import { durationMs, jsonOption, openModel, openRuntime, outputOption, runtimeOption, wholeNumber } from './options.js';
 
 interface Arguments {
   readonly model: string;
@@ -64,7 +64,7 @@ export const trainCommand: CommandModule<object, Arguments> = {
     y
       .positional('model', { type: 'string', demandOption: true, describe: 'ONNX file' })
       .option('data', { type: 'string', demandOption: true, describe: 'data manifest (.json) or .npz file' })
-      .option('output', { alias: 'o', type: 'string', demandOption: true, describe: 'file to write' })
+      .option('output', outputOption)
       .option('teacher', {
         type: 'string',
         describe: 'the original network: its outputs are met, labels are not needed',

@@ -12,7 +12,7 @@ import type { Genome } from '../../search/genome.js';
 import { shortGenome } from '../../search/refusals.js';
 import type { Workshop } from '../../search/workshop.js';
 import type { MetricName } from '../data/manifest.js';
-import { isOfTheSystem, PareError } from '../errors.js';
+import { isOfTheSystem, messageOf, PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
 import { higherIsBetter, type Evaluation } from '../measure/evaluate.js';
 import type { Estimate } from '../measure/statistics.js';
@@ -215,7 +215,7 @@ async function* compareIn(
       return await bench.candidate(c.genome);
     } catch (error) {
       if (options.signal?.aborted === true || isOfTheSystem(error)) throw error;
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
   };
   for await (const { item, result } of ahead([...fresh.entries()], bench.atOnce, measure)) {

@@ -72,6 +72,9 @@ function readHeader(path: string): IdxFile {
 function readLabels(files: readonly IdxFile[], size: number): Pick<DataSource, 'labels'> {
   if (files.length === 0) return {};
   const labels = Int32Array.from(files.flatMap(({ file, dims, start }) => [...file.read(start, dims[0]!)]));
-  if (labels.length !== size) throw new PareError(`idx: ${size} images, but ${labels.length} labels`);
+  if (labels.length !== size) {
+    const paths = files.map(({ file }) => `"${file.path}"`).join(', ');
+    throw new PareError(`${size} images, but ${labels.length} labels in ${paths}; give the labels of these images`);
+  }
   return { labels };
 }

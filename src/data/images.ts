@@ -3,7 +3,7 @@ import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
-import { PareError } from '../errors.js';
+import { messageOf, PareError } from '../errors.js';
 import { DataType } from '../ir/tensor.js';
 import type { LocatedManifest } from './manifest.js';
 import type { Pixels } from './resize.js';
@@ -87,12 +87,9 @@ function decodeImage(path: string): Pixels {
     const { height, width, data } = jpeg.decode(bytes, { useTArray: true, formatAsRGBA: false });
     return { height, width, channels: 3, data };
   } catch (error) {
-    throw new PareError(
-      `"${path}" cannot be decoded as JPEG or PNG: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        cause: error,
-      },
-    );
+    throw new PareError(`"${path}" cannot be decoded as JPEG or PNG: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

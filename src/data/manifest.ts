@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
-import { PareError } from '../errors.js';
+import { messageOf, PareError } from '../errors.js';
 
 const perChannel = z.union([z.number(), z.array(z.number()).min(1)]);
 const size = z.union([z.int().positive(), z.tuple([z.int().positive(), z.int().positive()])]);
@@ -83,12 +83,9 @@ export function readManifest(path: string): LocatedManifest {
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new PareError(
-      `data manifest ${name} is not JSON: ${error instanceof Error ? error.message : String(error)}`,
-      {
-        cause: error,
-      },
-    );
+    throw new PareError(`data manifest ${name} is not JSON: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success) throw new PareError(`data manifest ${name}: ${firstIssue(parsed.error)}`);

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { unzipSync } from 'fflate';
-import { PareError } from '../errors.js';
+import { messageOf, PareError } from '../errors.js';
 import { DataType } from '../ir/tensor.js';
 import { floatsOf } from '../runtime/runtime.js';
 import type { LocatedManifest } from './manifest.js';
@@ -78,7 +78,7 @@ function readArchive(path: string): ReadonlyMap<string, Uint8Array> {
   try {
     bytes = readFileSync(path);
   } catch (error) {
-    throw new PareError(`"${path}" cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new PareError(`"${path}" cannot be read: ${messageOf(error)}`, {
       cause: error,
     });
   }

@@ -166,7 +166,10 @@ function labelFindings(dataset: Dataset, view: View, findings: string[]): void {
     present.add(label);
   }
   if (low < 0 || high >= view.classes) {
-    const hint = low === 1 && high === view.classes ? '; they seem to count from 1: subtract 1' : '';
+    const hint =
+      low === 1 && high === view.classes
+        ? '; they seem to count from 1: subtract 1'
+        : "; give labels in the network's order";
     throw new PareError(
       `data ${name}: labels go from ${low} to ${high}, but the network has ${view.classes} classes, 0 to ${view.classes - 1}${hint}`,
     );

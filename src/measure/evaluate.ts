@@ -245,7 +245,7 @@ function score(
       const label = labels[i]!;
       if (label < 0 || label >= width) {
         throw new PareError(
-          `data ${dataset.name}: a label is ${label}, but the network has ${width} classes (0 to ${width - 1})`,
+          `data ${dataset.name}: a label is ${label}, but the network has ${width} classes (0 to ${width - 1}); give labels in the network's order, or data of its classes`,
         );
       }
       return (metric === 'top1' ? argmax(row(i)) === label : inTop(row(i), label, 5)) ? 1 : 0;

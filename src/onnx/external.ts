@@ -2,7 +2,7 @@
 // only when asked. Keys: external_data of TensorProto, ExternalData.md. Paths must stay inside the model's folder.
 import { closeSync, fstatSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative, sep } from 'node:path';
-import { fail } from '../errors.js';
+import { fail, messageOf } from '../errors.js';
 import type { EntryProto } from './messages.js';
 
 /** The bytes of an external tensor: `location` relative to the model's folder, `path` where that really is. */
@@ -49,10 +49,7 @@ export function readExternal(name: string, { path, offset, length }: ExternalDat
   try {
     file = openSync(path, 'r');
   } catch (error) {
-    return fail(
-      `tensor "${name}": its data file ${path} cannot be opened: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    return fail(`tensor "${name}": its data file ${path} cannot be opened: ${messageOf(error)}`, { cause: error });
   }
   try {
     if (fstatSync(file).size < offset + length)

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { fail, PareError } from '../errors.js';
+import { fail, failAt } from '../errors.js';
 import type { Attribute, FunctionDef, Graph, Model, Node, SparseTensor, ValueInfo } from '../ir/graph.js';
 import type { Tensor } from '../ir/tensor.js';
 import { decode, has, toNumber } from './codec.js';
@@ -33,6 +33,7 @@ export function readModel(path: string, options: Pick<ParseOptions, 'allowMissin
 export function parseModel(bytes: Uint8Array, options: ParseOptions = {}): Model {
   const what = options.name ?? 'the model';
   const m = decode('ModelProto', bytes, what);
+  if (bytes.length === 0) fail(`${what} is empty (0 bytes); export or download it again`);
   if (m.graph === null) fail(`${what} is not an ONNX model: it has no graph`);
   const irVersion = toNumber(m.irVersion);
   if (irVersion < 1 || !Number.isSafeInteger(irVersion))
@@ -84,7 +85,7 @@ export async function sha256OfFile(path: string): Promise<string> {
     // the cast: a stream without an encoding gives Buffers
     for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
   } catch (error) {
-    fail(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    failAt('read', path, error);
   }
   return hash.digest('hex');
 }
@@ -244,8 +245,7 @@ function readWhole(path: string): Uint8Array {
     if (!statSync(path).isFile()) fail(`${path} is no file: name an ONNX model`);
     file = openSync(path, 'r');
   } catch (error) {
-    if (error instanceof PareError) throw error;
-    return fail(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    return failAt('read', path, error);
   }
   try {
     const stat = fstatSync(file);

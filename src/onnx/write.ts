@@ -1,9 +1,9 @@
 // Writing ONNX: to bytes, to a file, or to a file with its weights beside it. Files are written beside their place and
 // renamed; data are streamed tensor by tensor.
 import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { fail, inWords, PareError } from '../errors.js';
+import { fail, failAt } from '../errors.js';
 import type { Attribute, Graph, Model, Node } from '../ir/graph.js';
 import { PIECE_BYTES, type Tensor } from '../ir/tensor.js';
 import { encodeInto } from './codec.js';
@@ -259,12 +259,8 @@ function writeFiles(outputs: readonly Output[]): readonly string[] {
     for (const { draft, path } of drafts) renameSync(draft, path);
     for (const folder of new Set(drafts.map((d) => dirname(d.path)))) syncFolder(folder);
   } catch (error) {
-    for (const { draft } of drafts) rmSync(draft, { force: true });
-    const said = inWords(error, outputs.at(-1)!.path);
-    if (said instanceof PareError) throw said;
-    fail(`cannot write ${outputs.at(-1)!.path}: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    for (const { draft } of drafts) if (existsSync(draft)) rmSync(draft);
+    failAt('write', outputs.at(-1)!.path, error);
   }
   return outputs.map((o) => o.path);
 }

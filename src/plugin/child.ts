@@ -3,6 +3,7 @@ import { register } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import type { ChildReply, ChildRequest } from './protocol.js';
 import { callServer } from './serve.js';
+import { messageOf } from '../errors.js';
 
 const send = process.send?.bind(process);
 if (send === undefined) throw new Error('src/plugin/child.ts is the entry of a child process');
@@ -22,7 +23,7 @@ process.on('message', (message) => {
     try {
       send({ id, ...reply } satisfies ChildReply);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
+      const why = messageOf(error);
       send({ id, error: { message: `what it gave is no plain data (${why})`, sentence: false } } satisfies ChildReply);
     }
   });

@@ -1,7 +1,7 @@
 // Tables of measured architectures: CSV, packed with gzip or not, every cell as it stands in the file (RFC 4180 quoting).
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { PareError } from '../errors.js';
+import { failAt, messageOf, PareError } from '../errors.js';
 
 export interface Table {
   /** In the file's order; all different. */
@@ -18,13 +18,15 @@ export function readTable(path: string): Table {
   try {
     bytes = readFileSync(path);
   } catch (error) {
-    throw new PareError(`cannot read the table ${path}: ${reason(error)}`, { cause: error });
+    failAt('read', path, error);
   }
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) {
     try {
       bytes = gunzipSync(bytes);
     } catch (error) {
-      throw new PareError(`the table ${path} is damaged: it cannot be unpacked (${reason(error)})`, { cause: error });
+      throw new PareError(`the table ${path} is damaged: it cannot be unpacked (${messageOf(error)})`, {
+        cause: error,
+      });
     }
   }
   return parseTable(bytes.toString('utf8'), path);
@@ -107,8 +109,4 @@ function cells(text: string, name: string): string[][] {
     lines.push(line);
   }
   return lines;
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

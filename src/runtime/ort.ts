@@ -2,7 +2,7 @@
 // behind a promise), so two cores take two threads: see threads.ts.
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { DataType } from '../ir/tensor.js';
-import { PareError } from '../errors.js';
+import { messageOf, PareError } from '../errors.js';
 import type { LoadOptions, ModelSource, Runtime, RuntimeTensor, Session, TensorData, ValueMeta } from './runtime.js';
 import { withFileOrBytes } from './source.js';
 
@@ -123,7 +123,7 @@ function fromOrt(value: InferenceSession.OnnxValueMapType[string]): RuntimeTenso
 
 /** What went wrong in one line, without onnxruntime's source locations. */
 function reason(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   return text
     .replace(/\/\S*\/(onnxruntime\/\S+)\s*/g, '')
     .replace(/\s+/g, ' ')

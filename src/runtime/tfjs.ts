@@ -1,7 +1,7 @@
 // The Runtime on TensorFlow.js, for the operators that it covers: an independent second implementation beside onnxruntime. Its native
 // binding where that is installed, else WebAssembly, else plain JavaScript; the name says which.
 import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
-import { PareError } from '../errors.js';
+import { messageOf, PareError } from '../errors.js';
 import { describeNode, opsetOf, type Model, type Node } from '../ir/graph.js';
 import { DataType, elementCount, readNumbers, type Tensor } from '../ir/tensor.js';
 import { parseModel, readModel } from '../onnx/read.js';
@@ -33,7 +33,7 @@ export async function tfjsRuntime(backends: readonly TfjsBackend[] = ['node', 'w
         close: () => Promise.resolve(),
       };
     } catch (error) {
-      reasons.push(`${backend}: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]}`);
+      reasons.push(`${backend}: ${messageOf(error).split('\n')[0]}`);
     }
   }
   throw new PareError(
@@ -171,7 +171,7 @@ function computed(
     return attempt();
   } catch (error) {
     if (error instanceof PareError) throw error;
-    const text = error instanceof Error ? error.message : String(error);
+    const text = messageOf(error);
     if (backend === 'wasm' && /not registered|not found for the backend|not yet implemented|unsupported/i.test(text)) {
       // both have been initialised, so this takes effect at once
       void tf.setBackend('cpu');

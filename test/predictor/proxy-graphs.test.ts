@@ -4,8 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, vi } from 'vitest';
-import { runCommandLine } from '../../src/cli/command-line.js';
+import { afterAll, describe, expect, it } from 'vitest';
 import { writeModel } from '../../src/onnx/write.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { graphBuilder, type GraphBuilder } from '../../src/ir/builder.js';
@@ -26,6 +25,7 @@ import { modelInputs } from '../../src/runtime/source.js';
 import { createEmitter } from '../../src/training/emitter.js';
 import { ref, type Ref } from '../reference/arrays.js';
 import { interpret } from '../reference/interpreter.js';
+import { pare } from '../pare-here.js';
 
 const runtime = ortRuntime();
 afterAll(() => runtime.close());
@@ -359,14 +359,6 @@ describe('a whole network', () => {
 
 describe('pare proxies', () => {
   const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
-  const pare = async (...args: string[]): Promise<{ readonly code: number; readonly text: string }> => {
-    const lines: string[] = [];
-    vi.spyOn(console, 'log').mockImplementation((text: string) => void lines.push(text));
-    vi.spyOn(console, 'error').mockImplementation((text: string) => void lines.push(text));
-    const code = await runCommandLine(args);
-    vi.restoreAllMocks();
-    return { code, text: lines.join('\n') };
-  };
   const own = [example('shapes-resnet.onnx'), '--data', example('calib.json'), '--batch', '16'];
 
   it('prints numbers, as JSON too, the same for the same seed', async () => {

@@ -3,8 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { runCommandLine } from '../../src/cli/command-line.js';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { augmented } from '../../src/data/augment.js';
 import { openDataset, type Dataset } from '../../src/data/dataset.js';
 import type { Model } from '../../src/ir/graph.js';
@@ -23,6 +22,7 @@ import { reinitialized } from '../../src/training/reinit.js';
 import { scheduleOf } from '../../src/training/schedule.js';
 import { trainingStep } from '../../src/training/step.js';
 import { train, type TrainOptions, type TrainReport, type TrainResult } from '../../src/training/trainer.js';
+import { pare } from '../pare-here.js';
 
 const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
 
@@ -35,9 +35,6 @@ beforeAll(() => {
   data = openDataset(example('calib.json'), modelInputs(model));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-afterEach(() => {
-  vi.restoreAllMocks();
-});
 
 const settings: TrainOptions = {
   table: standardOps,
@@ -73,16 +70,6 @@ async function held(share: number): Promise<Pick<TrainOptions, 'heldOut'>> {
 
 const bytesOf = (m: Model): string =>
   [...m.graph.initializers.values()].map((t) => `${t.name} ${Buffer.from(t.bytes!()).toString('base64')}`).join('\n');
-
-async function pare(...args: string[]): Promise<{ readonly code: number; readonly text: string }> {
-  const lines: string[] = [];
-  const collect = (text: string): void => void lines.push(text);
-  vi.spyOn(console, 'log').mockImplementation(collect);
-  vi.spyOn(console, 'error').mockImplementation(collect);
-  const code = await runCommandLine(args);
-  vi.restoreAllMocks();
-  return { code, text: lines.join('\n') };
-}
 
 async function accuracy(file: string): Promise<number> {
   return withSession(ortRuntime(), file, {}, async (session) => {
