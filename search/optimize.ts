@@ -165,7 +165,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     signal: AbortSignal.any([signal, interrupt].filter((s) => s !== undefined)),
   });
   try {
-    const { dataset, reference, evaluation, replayer, fitness, learntMs } = workshop;
+    const { dataset, reference, evaluation, replayer, own, fitness, learntMs } = workshop;
     const volatile = openVolatile(join(out, 'run.json'), {
       model: resolve(options.model),
       data: resolve(options.data),
@@ -249,7 +249,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
             share: within.high,
           });
     const exact = exactSeeds(
-      exactEdits(replayer, options.mutations ?? [], rng.fork('exact')),
+      exactEdits(replayer, own.mutations, rng.fork('exact')),
       variation,
       within.low,
       within.high,
@@ -288,7 +288,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       for await (const report of search) {
         measured.splice(0, measured.length, ...report.measured);
         tried = report.tried;
-        for (const warning of refusals.warnings()) yield { stage: report.stage, warning };
+        for (const warning of [...own.warnings(), ...refusals.warnings()]) yield { stage: report.stage, warning };
         volatile.touch(performance.now() - started);
         const words = report.stage === 'learnt' ? confidenceText(report.confidence, evaluation.metric) : undefined;
         if (words !== undefined) yield { stage: 'learnt', text: words };
@@ -298,6 +298,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       log.close();
     }
 
+    for (const warning of own.warnings()) yield { stage: 'finish', warning };
     const front = yield* handOver({
       workshop,
       original,

@@ -18,6 +18,7 @@ import { resultOf, type Effort, type RecoveryContext } from './evaluator.js';
 import { withMeasurement, type Measured } from './explore.js';
 import { createFitness, type Candidate, type Fitness } from './fitness.js';
 import { genomeKey, type Genome } from './genome.js';
+import { guardMutations, type GuardedMutations } from './guarded-mutations.js';
 import { standardMutations } from './mutations/index.js';
 import type { Mutation } from './mutations/mutation.js';
 import { createReplayer, openGroups, surgeryWith, type Replayer } from './replay.js';
@@ -88,6 +89,8 @@ export interface Workshop {
   /** Where candidates are refitted and measured. */
   readonly place: Workplace;
   readonly replayer: Replayer;
+  /** The mutations that are not built in, and what is to be said of them. */
+  readonly own: GuardedMutations;
   readonly fitness: Fitness;
   /** The uncut network, measured as the search measures. */
   readonly original: Measured;
@@ -101,6 +104,7 @@ export interface Workshop {
 export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<WorkshopReport, Workshop, void> {
   const { runtime, table, seed, plan, signal } = options;
   const surgery = surgeryWith(table);
+  const own = guardMutations(options.mutations);
   const { model, quantized } = withFloatWeights(readModel(options.model));
   const base = surgery.analyse(model);
   const { macs, params } = base.cost;
@@ -147,7 +151,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
     const learntMs = performance.now() - before;
     const replayer = createReplayer(base, {
       surgery,
-      mutations: [...standardMutations(surgery), ...options.mutations],
+      mutations: [...standardMutations(surgery), ...own.mutations],
       ignore: options.ignore,
       roundTo: options.roundTo,
       maxRatio: options.maxRatio,
@@ -188,6 +192,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
       context,
       place,
       replayer,
+      own,
       fitness,
       original: withMeasurement(fitness.assess([]), resultOf('[]', evaluation).score),
       assess: memo(fitness),
