@@ -2,7 +2,7 @@
 import type { Cost } from '../analysis/cost.js';
 import type { FigureReport, FrontReport, RunFiles } from './run.js';
 import { whyText } from './why.js';
-import { isFraction, mega, recipeText, showAlone, showFigure, signed } from './words.js';
+import { isFraction, mega, recipeText, showAlone, showFigure, signed, trainedText } from './words.js';
 
 /** The text of report.md; `after` is the cost of the most accurate member. */
 export function reportText(
@@ -44,6 +44,7 @@ export function reportText(
     `${searched.length} candidates were measured during the search on samples apart from the held-out ones; test data, where given, took no part in any choice.`,
     ...roundingLines(front.rounding),
     ...foretellingLines(front),
+    ...trainedLines(front),
     ...whyLines(front),
     ...failureLines(failed),
     '',
@@ -73,6 +74,15 @@ function foretellingLines({ foretelling, candidates, metric }: FrontReport): str
     `Foretold before the refit (${foretelling.quantity}; ± one standard deviation): ${members.join('; ')}. ` +
       `Of ${belief.samples} other networks that were refitted, each left out: mean error ${value(belief.meanAbsoluteError)}${percent ? ' points' : ''}, Spearman ${belief.spearman.toFixed(2)}.`,
   ];
+}
+
+/** Which members were distilled at the end, and what that was worth. */
+function trainedLines({ candidates }: FrontReport): string[] {
+  const rows = candidates.flatMap((c) => {
+    const text = trainedText(c);
+    return text === undefined ? [] : [`- ${c.file}: ${text}.`];
+  });
+  return rows.length === 0 ? [] : ['', 'Distilled from the original, without labels (held out, before):', '', ...rows];
 }
 
 /** What set each member apart for the search's predictor. */

@@ -7,7 +7,7 @@ import { SCRIPT, STYLE } from './page-style.js';
 import type { LayerBar } from './plot.js';
 import type { FigureReport, RunFiles } from './run.js';
 import { whyText } from './why.js';
-import { isFraction, mega, recipeText, showAlone, showFigure } from './words.js';
+import { isFraction, mega, recipeText, showAlone, showFigure, trainedText } from './words.js';
 
 export interface PageInput {
   readonly run: RunFiles;
@@ -153,7 +153,13 @@ function memberText(c: Member, f: FigureReport, macs: number, kind: string): str
     `${mega(c.macs)} MACs (${((100 * c.macs) / macs).toFixed(1)} %), ${mega(2 * c.macs)} FLOPs, ${mega(c.params)} parameters`,
     `predicted score ${c.predicted.mean.toPrecision(4)} ± ${c.predicted.deviation.toPrecision(2)}`,
     `${kind === 'test' ? 'test' : 'held out'}: ${figureText(f)}`,
+    ...trainedLine(c),
   ];
+}
+
+function trainedLine(c: Member): string[] {
+  const text = trainedText(c);
+  return text === undefined ? [] : [text];
 }
 
 function frontTable({ front }: RunFiles): string {
@@ -166,7 +172,7 @@ function frontTable({ front }: RunFiles): string {
       `${c.predicted.mean.toPrecision(4)} ± ${c.predicted.deviation.toPrecision(2)}`,
       escapeText(figureText(c.measured)),
       c.test === undefined ? '-' : escapeText(figureText(c.test)),
-      escapeText(recipeText(c.genome)),
+      escapeText([recipeText(c.genome), ...trainedLine(c)].join('; ')),
     ].map((cell) => `<td>${cell}</td>`),
   );
   const head = ['file', 'MACs', 'FLOPs', 'parameters', 'predicted', 'held out [95 %]', 'test [95 %]', 'recipe'];

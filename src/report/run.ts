@@ -30,6 +30,7 @@ const member = z.object({
   violation: z.number(),
   genome: z.array(edit),
   why: whySchema.optional(),
+  trained: z.object({ steps: z.number(), before: figure }).optional(),
 });
 
 const frontFile = z.object({

@@ -1,5 +1,7 @@
 // How the reports write figures, recipes and amounts.
-import type { FigureReport } from './run.js';
+import type { FigureReport, FrontReport } from './run.js';
+
+type Member = FrontReport['candidates'][number];
 
 /** Metrics between 0 and 1 that people read as percentages. */
 export function isFraction(metric: string): boolean {
@@ -23,6 +25,13 @@ export function signed(v: number, percent: boolean): string {
 /** Without the difference: the original's to itself says nothing. */
 export function showAlone(f: FigureReport, percent: boolean): string {
   return showFigure({ ...f, difference: undefined }, percent);
+}
+
+/** How a member came to be better than its refit, where it was distilled. */
+export function trainedText({ trained }: Member): string | undefined {
+  if (trained === undefined) return undefined;
+  const { steps, before } = trained;
+  return `distilled for ${steps} steps; ${showAlone(before, isFraction(before.metric))} before`;
 }
 
 /** In millions. */

@@ -57,6 +57,19 @@ describe('report.html', () => {
     expect(text).toContain('+10.00 by its share of the MACs (50.0 %; mean 40.0 %)');
   });
 
+  test('says which members were distilled, in both reports', async () => {
+    expect(await pageOf()).not.toContain('distilled');
+    const text = await pageOf((s) => {
+      // The cast: the published run has members.
+      const front = JSON.parse(s) as { candidates: Record<string, unknown>[] };
+      const trained = { steps: 40, before: { metric: 'top1', value: 0.9, n: 500, ci95: [0.87, 0.92] } };
+      return JSON.stringify({ ...front, candidates: front.candidates.map((c) => ({ ...c, trained })) });
+    });
+    const words = 'distilled for 40 steps; 90.00 % [87.00 %, 92.00 %], n = 500 before';
+    expect(text).toContain(words);
+    expect(readFileSync(join(folder, 'run', 'report.md'), 'utf8')).toContain(words);
+  });
+
   test('takes names from hostile models as text', async () => {
     const text = await pageOf((s) => s.replace('shapes-resnet.onnx', '</title><script>alert(1)</script>'));
     expect(text).not.toContain('<script>alert');
