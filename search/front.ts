@@ -20,7 +20,7 @@ import { figureOf, type Figure, type Finished, type FrontMember } from './finish
 import { genomeKey, type Genome } from './genome.js';
 import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
 import { createForeteller, effortGain, type Foreteller } from './foretell.js';
-import { chooseMembers } from './members.js';
+import { chooseMembers, type Choice } from './members.js';
 import { shortGenome } from './refusals.js';
 import { beliefOf } from './trust.js';
 import type { Rounding } from './rounding.js';
@@ -140,12 +140,22 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const leftOut: { readonly genome: Genome; readonly reason: string }[] = [];
   // Where all that were chosen fail, others take their place.
   const failed = new Set<string>();
-  const choose = (): readonly Measured[] => {
+  const choose = (): Choice => {
     const open = measured.filter((m) => !failed.has(m.key));
-    const list = chooseMembers(open, constraints, plan.members, options.variation, workshop.fitness, original, failed);
-    return early ? bestFirst(list, constraints) : list;
+    const choice = chooseMembers(
+      open,
+      constraints,
+      plan.members,
+      options.variation,
+      workshop.fitness,
+      original,
+      failed,
+    );
+    return early ? { ...choice, members: bestFirst(choice.members, constraints) } : choice;
   };
-  let chosen = choose();
+  const choice = choose();
+  if (choice.broken.length > 0) yield { stage: 'finish', text: brokenText(choice.broken, original) };
+  let chosen = choice.members;
   for (let number = 1; chosen.length > 0;) {
     const named = chosen.map((candidate) => ({
       candidate,
@@ -202,7 +212,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
       }
     }
     if (refitted.length > 0) break;
-    chosen = number > ROUNDS * plan.members ? [] : choose();
+    chosen = number > ROUNDS * plan.members ? [] : choose().members;
   }
   if (refitted.length === 0) {
     throw new PareError(`no candidate passed the last stage; the first one failed because: ${leftOut[0]!.reason}`);
@@ -312,7 +322,7 @@ async function explained(
 }
 
 /** The most accurate within the budget first. */
-function bestFirst(list: readonly Measured[], constraints: Constraints): Measured[] {
+function bestFirst(list: readonly Measured[], constraints: Constraints): readonly Measured[] {
   const over = new Map(list.map((m) => [m, violation(constraints, m)]));
   return list.toSorted((a, b) => over.get(a)! - over.get(b)! || b.score - a.score);
 }
@@ -331,6 +341,13 @@ async function openTest(
 ): Promise<Test> {
   const reference = await recordOutputs(session, dataset, { concurrency });
   return { path, dataset, reference, original: await evaluate(session, dataset, { reference, concurrency }) };
+}
+
+function brokenText(broken: readonly Measured[], original: Candidate): string {
+  const list = broken.map(
+    (m) => `${((100 * m.macs) / original.macs).toFixed(1)} % MACs, score ${m.score.toPrecision(3)}`,
+  );
+  return `not handed over, since they lose far more than the best one within the budget: ${list.join('; ')}`;
 }
 
 function describeMember(m: FrontMember, original: Candidate): string {

@@ -5,7 +5,14 @@ import type { Fitness } from './fitness.js';
 import { genomeKey, partsOf } from './genome.js';
 import type { Variation } from './variation.js';
 
-/** `refused`: keys of candidates that did not pass the last stage. The most accurate one within the budget, filled up to it, and others evenly along the price; dearest first. */
+export interface Choice {
+  /** Dearest first. */
+  readonly members: readonly Measured[];
+  /** On the front, but not useful. */
+  readonly broken: readonly Measured[];
+}
+
+/** `refused`: keys of candidates that did not pass the last stage. The most accurate one within the budget, filled up to it, and others evenly along the price. */
 export function chooseMembers(
   measured: readonly Measured[],
   constraints: Constraints,
@@ -14,10 +21,10 @@ export function chooseMembers(
   fitness: Fitness,
   original: { readonly score: number },
   refused: ReadonlySet<string> = new Set(),
-): Measured[] {
+): Choice {
   const front = measuredFront(constraints, measured);
   const best = front.reduce<Measured | undefined>((a, b) => (a === undefined || b.score > a.score ? b : a), undefined);
-  if (best === undefined) return [];
+  if (best === undefined) return { members: [], broken: [] };
   const filled = fitness.assess(variation.fill(best.genome));
   const top =
     // Whether it still holds a limit on time would have to be measured.
@@ -47,8 +54,10 @@ export function chooseMembers(
     kept.push(rival);
   }
   const taken = new Set([best.key, ...kept.map((m) => m.key)]);
-  const others = front.filter((m) => !taken.has(m.key) && isUseful(m, best, original));
-  return [...kept, ...spread(others, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
+  const others = front.filter((m) => !taken.has(m.key));
+  const useful = others.filter((m) => isUseful(m, best, original));
+  const members = [...kept, ...spread(useful, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
+  return { members, broken: others.filter((m) => !isUseful(m, best, original)) };
 }
 
 /**
