@@ -8,10 +8,12 @@ import type { Agreement } from '../compare/agreement.js';
 import { compare, type CompareReport, type Comparison } from '../compare/compare.js';
 import { PareError } from '../errors.js';
 import type { Estimate } from '../measure/statistics.js';
-import { standardOps } from '../ops/index.js';
+import type { Plugins } from '../plugin/load.js';
+import { fitnessMethods } from '../predictor/fitness-methods.js';
 import { predictionChart, toSvg } from '../report/plot.js';
 import { readRun } from '../report/run.js';
 import { isFraction, recipeText } from '../report/words.js';
+import { pluginOption, withPlugins } from './plugins.js';
 import { threadRuntime } from '../runtime/threads.js';
 import { formatShare, formatTable } from './format.js';
 import { jsonOption, wholeNumber, workersOption } from './options.js';
@@ -26,6 +28,7 @@ interface Arguments {
   readonly calibration: string | undefined;
   readonly seed: string | undefined;
   readonly predictor: string | undefined;
+  readonly plugin: string[];
   readonly workers: number;
   readonly json: boolean;
 }
@@ -63,57 +66,61 @@ export const compareCommand: CommandModule<object, Arguments> = {
       })
       .option('seed', { type: 'string', describe: 'draws the fresh candidates (the seed of the run)' })
       .option('predictor', { type: 'string', describe: 'what the predictor started from, if the run was given a file' })
+      .option('plugin', pluginOption)
       .option('workers', workersOption())
       .option('json', jsonOption)
       .example('$0 compare big-pared --data test.json', 'error and rank correlation of the predictions'),
-  handler: async (args) => {
-    const { folder } = args;
-    const { front } = readRun(folder);
-    const range = args.range === undefined ? undefined : parseRange(args.range);
-    const runtime = threadRuntime(args.workers);
-    const interrupt = new AbortController();
-    const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; nothing was written'));
-    process.once('SIGINT', onInterrupt);
-    try {
-      const run = compare({
-        folder,
-        data: args.data,
-        fresh: args.fresh,
-        front: front.candidates,
-        ignore: matcher,
-        mutations: [],
-        runtime,
-        workers: args.workers,
-        table: standardOps,
-        signal: interrupt.signal,
-        ...(range === undefined ? {} : { range }),
-        ...(args.samples === undefined ? {} : { samples: args.samples }),
-        ...(args.model === undefined ? {} : { model: args.model }),
-        ...(args.calibration === undefined ? {} : { calibration: args.calibration }),
-        ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
-        ...(args.seed === undefined ? {} : { seed: args.seed }),
-      });
-      let step = await run.next();
-      for (; step.done !== true; step = await run.next()) show(step.value, args.json);
-      const result = step.value;
-      const pairs = result.candidates.map((c) => ({
-        predicted: c.expected.mean,
-        deviation: c.expected.deviation,
-        measured: c.measured.value,
-        kind: c.kind === 'fresh' ? 'fresh' : 'front (fully refitted)',
-      }));
-      writeWhole(
-        join(folder, 'plots', 'compare.svg'),
-        await toSvg(predictionChart(pairs, result.metric, isFraction(result.metric))),
-      );
-      writeWhole(join(folder, 'compare.json'), `${JSON.stringify(result, undefined, 2)}\n`);
-      console.log(args.json ? JSON.stringify(result, undefined, 2) : describe(result, folder));
-    } finally {
-      process.removeListener('SIGINT', onInterrupt);
-      await runtime.close();
-    }
-  },
+  handler: async (args) => withPlugins(args.plugin, async (plugins) => run(args, plugins)),
 };
+
+async function run(args: Arguments, plugins: Plugins): Promise<void> {
+  const { folder } = args;
+  const { front } = readRun(folder);
+  const range = args.range === undefined ? undefined : parseRange(args.range);
+  const runtime = threadRuntime(args.workers);
+  const interrupt = new AbortController();
+  const onInterrupt = (): void => interrupt.abort(new PareError('interrupted; nothing was written'));
+  process.once('SIGINT', onInterrupt);
+  try {
+    const steps = compare({
+      folder,
+      data: args.data,
+      fresh: args.fresh,
+      front: front.candidates,
+      ignore: matcher,
+      mutations: plugins.mutations,
+      methods: [...fitnessMethods, ...plugins.fitness],
+      runtime,
+      workers: args.workers,
+      table: plugins.table,
+      signal: interrupt.signal,
+      ...(range === undefined ? {} : { range }),
+      ...(args.samples === undefined ? {} : { samples: args.samples }),
+      ...(args.model === undefined ? {} : { model: args.model }),
+      ...(args.calibration === undefined ? {} : { calibration: args.calibration }),
+      ...(args.predictor === undefined ? {} : { predictor: args.predictor }),
+      ...(args.seed === undefined ? {} : { seed: args.seed }),
+    });
+    let step = await steps.next();
+    for (; step.done !== true; step = await steps.next()) show(step.value, args.json);
+    const result = step.value;
+    const pairs = result.candidates.map((c) => ({
+      predicted: c.expected.mean,
+      deviation: c.expected.deviation,
+      measured: c.measured.value,
+      kind: c.kind === 'fresh' ? 'fresh' : 'front (fully refitted)',
+    }));
+    writeWhole(
+      join(folder, 'plots', 'compare.svg'),
+      await toSvg(predictionChart(pairs, result.metric, isFraction(result.metric))),
+    );
+    writeWhole(join(folder, 'compare.json'), `${JSON.stringify(result, undefined, 2)}\n`);
+    console.log(args.json ? JSON.stringify(result, undefined, 2) : describe(result, folder));
+  } finally {
+    process.removeListener('SIGINT', onInterrupt);
+    await runtime.close();
+  }
+}
 
 function parseRange(text: string): readonly [number, number] {
   const found = /^\s*(\d+(?:\.\d+)?)\s*%?\s*-\s*(\d+(?:\.\d+)?)\s*%\s*$/.exec(text);

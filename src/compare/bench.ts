@@ -82,7 +82,7 @@ export async function* workshopOf(
     await workshop.close();
     throw new PareError(
       missing.length > 0
-        ? `${folder}: the run used the mutations ${missing.join(', ')}, which are not here; load them as the run did`
+        ? `${folder}: the run used the mutations ${missing.join(', ')}, which are not here; load them as the run did (--plugin FILE)`
         : `${folder}: the run was made by Pare ${config.pare}, which did not know ${added.join(', ')} yet; run it again into a new folder`,
     );
   }
