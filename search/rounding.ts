@@ -5,6 +5,7 @@
 // resumed run takes it from there.
 import { existsSync, readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { prepare } from '../src/analysis/prepare.js';
 import type { Analysis } from '../src/analysis/analyse.js';
 import { quietLatency } from '../src/measure/latency.js';
 import { readModel } from '../src/onnx/read.js';
@@ -39,7 +40,7 @@ export async function chooseRounding(options: RoundingOptions): Promise<Rounding
   if (stored !== undefined) return stored;
   if (!options.timed) return { roundTo: 1, why: 'default' };
   const surgery = surgeryWith(options.table);
-  return timedRounding(surgery.analyse(readModel(options.model)), surgery, options.ignore);
+  return timedRounding(surgery.analyse(prepare(readModel(options.model), options.table)), surgery, options.ignore);
 }
 
 /** What the run was started with; undefined when config.json says nothing of it. */

@@ -2,6 +2,7 @@
 // out, the knowledge of the base network, replay and fitness. `pare compare` makes the same again from a finished run's settings.
 import { splitDataset } from '../src/data/batches.js';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
+import { prepare } from '../src/analysis/prepare.js';
 import { PareError } from '../src/errors.js';
 import { checkData } from '../src/measure/check-data.js';
 import { evaluate, recordOutputs, safeBatch, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
@@ -105,7 +106,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
   const { runtime, table, seed, plan, signal } = options;
   const surgery = surgeryWith(table);
   const own = guardMutations(options.mutations);
-  const { model, quantized } = withFloatWeights(readModel(options.model));
+  const { model, quantized } = withFloatWeights(prepare(readModel(options.model), table));
   const base = surgery.analyse(model);
   const { macs, params } = base.cost;
   yield {

@@ -1,19 +1,9 @@
 // Cuts of constants that nodes compute (Transpose, Reshape, Cast, DequantizeLinear ... of an initializer) are carried back to where
 // the numbers lie; constants used in several places are cut only where all their uses agree.
-import { attrInt, attrInts, type Model, type Node } from '../ir/graph.js';
+import { attrInt, attrInts, intsAttribute, type Model, type Node } from '../ir/graph.js';
 import { elementCount } from '../ir/tensor.js';
 import { usedNames } from '../ir/walk.js';
-import {
-  broadcast,
-  flat,
-  forEachAtom,
-  forEachPair,
-  isBlank,
-  reshape,
-  slice,
-  spread,
-  transpose,
-} from '../ops/labels.js';
+import { flat, forEachAtom, forEachPair, isBlank, reshape, slice, spread, transpose } from '../ops/labels.js';
 import type { Labels } from '../ops/op.js';
 import type { Cut, Engine } from './channels.js';
 import { smallValue } from './small-values.js';
@@ -77,6 +67,16 @@ export function shareConstants(model: Model, shapes: Shapes, engine: Engine): vo
       continue;
     }
     const before = engine.cuts.length;
+    if (node.opType === 'Split' && node.domain === '') {
+      splitBack(
+        engine,
+        shapes,
+        node,
+        node.outputs.map((o) => ((uses.get(o) ?? 0) === 0 ? undefined : agree(o, false))),
+      );
+      add(before);
+      continue;
+    }
     for (const output of node.outputs) {
       for (const cut of agree(output, false)) {
         if (!carryBack(engine, model, shapes, node, output, cut)) {
@@ -194,6 +194,33 @@ function carryBack(engine: Engine, model: Model, shapes: Shapes, node: Node, out
       recountTarget(engine, own, 0);
       return true;
     }
+    case 'MatMul': {
+      // a small network over constants (position tables): rows come from the left, columns from the right
+      const right = concreteShape(shapes, node.inputs[1] ?? '');
+      if (input === undefined || right === undefined || input.length < 2 || right.length < 2) return false;
+      const rows = cut.axis === shape.length - 2;
+      if (!rows && cut.axis !== shape.length - 1) return false;
+      const side = rows ? input : right;
+      const at = side.length - (rows ? 2 : 1);
+      return give(rows ? 0 : 1, {
+        ...own,
+        shape: side,
+        strides: side.map((_, k) => (k === at ? own.strides[cut.axis]! : 0)),
+      });
+    }
+    case 'Gemm':
+    case 'Conv': {
+      // over constants only: the first step of an unrolled recurrence, a position code; the result's channels are those of the weight
+      const gemm = node.opType === 'Gemm';
+      const weight = concreteShape(shapes, node.inputs[1] ?? '');
+      if (weight === undefined || cut.axis !== 1 || attrInt(node, 'group', 1) !== 1) return false;
+      const at = gemm && attrInt(node, 'transB', 0) === 0 ? 1 : 0;
+      const line = engine.along(own, 1);
+      give(1, spread(line, at, weight));
+      const bias = concreteShape(shapes, node.inputs[2] ?? '');
+      if (bias === undefined) return (node.inputs[2] ?? '') === '';
+      return bias.length === 0 || give(2, spread(line, bias.length - 1, [...bias.slice(0, -1), line.length]));
+    }
     case 'Concat': {
       const axis = attrInt(node, 'axis', 0);
       const at = axis < 0 ? axis + shape.length : axis;
@@ -206,12 +233,40 @@ function carryBack(engine: Engine, model: Model, shapes: Shapes, node: Node, out
       }
       return true;
     }
-    case 'Split': {
-      // only cuts across the split axis have an easy way back: each part asks for its own piece
-      const axis = attrInt(node, 'axis', 0);
-      const at = axis < 0 ? axis + shape.length : axis;
-      if (input === undefined || at === cut.axis || node.outputs.length !== 1) return false;
-      return give(0, broadcast({ ...own, shape: input, strides: own.strides }, input));
+    case 'Slice': {
+      if (input === undefined) return false;
+      const old = attrInts(node, 'starts') !== undefined;
+      const list = (i: number, name: string) => (old ? attrInts(node, name) : values(i));
+      const starts = list(1, 'starts');
+      const axes = (list(3, 'axes') ?? starts?.map((_, k) => k))?.map(
+        (a) => (a ?? 0) + ((a ?? 0) < 0 ? shape.length : 0),
+      );
+      const j = axes?.indexOf(cut.axis);
+      if (starts === undefined || j === undefined) return false;
+      const size = input[cut.axis]!;
+      const count = shape[cut.axis]!;
+      if (j < 0 || count === size) return give(0, { ...own, shape: input });
+      const given = starts[j];
+      if (old || given === undefined || (list(4, 'steps')?.[j] ?? 1) !== 1) return false;
+      const start = Math.min(given < 0 ? Math.max(given + size, 0) : given, size);
+      const back = partial(engine, own, cut.axis, start, input);
+      engine.recount((r) => {
+        const alive = r.alive(back, cut.axis);
+        const from = alive.slice(0, start).filter(Boolean).length;
+        const to = from + alive.slice(start, start + count).filter(Boolean).length;
+        const at = (v: number) => starts.map((_, k) => (k === j ? v : undefined));
+        return {
+          inputs: new Map([
+            [1, at(from)],
+            [2, at(to)],
+          ]),
+        };
+      });
+      return give(0, back);
+    }
+    case 'Tile': {
+      if (input === undefined || values(1)?.[cut.axis] !== 1) return false;
+      return give(0, { ...own, shape: input });
     }
     case 'Gather': {
       if (input === undefined) return false;
@@ -227,6 +282,64 @@ function carryBack(engine: Engine, model: Model, shapes: Shapes, node: Node, out
     }
     default:
       return false;
+  }
+}
+
+/** Labels of a piece of a constant in the constant's shape: what is outside it goes as others say. */
+function partial(engine: Engine, own: Labels, axis: number, start: number, input: readonly number[]): Labels {
+  const line = engine.fresh(input[axis]!);
+  line.set(engine.along(own, axis), start);
+  return spread(line, axis, input);
+}
+
+/** Cuts of the parts of a Split together: along its axis they lie side by side, across it they have to agree. */
+function splitBack(engine: Engine, shapes: Shapes, node: Node, parts: readonly (readonly Cut[] | undefined)[]): void {
+  const input = concreteShape(shapes, node.inputs[0] ?? '');
+  const all = parts.flatMap((cuts) => cuts ?? []);
+  const giveUp = (cuts: readonly Cut[]): void => {
+    for (const c of cuts)
+      engine.freezeFor(c.labels, `weight computed by Split "${node.name || (node.outputs[0] ?? '')}"`);
+  };
+  const sizes = node.outputs.map((o) => concreteShape(shapes, o));
+  if (input === undefined || sizes.some((s) => s === undefined)) {
+    giveUp(all);
+    return;
+  }
+  const axis = attrInt(node, 'axis', 0);
+  const at = axis < 0 ? axis + input.length : axis;
+  for (const k of new Set(all.map((c) => c.axis))) {
+    const own = parts.map((cuts) => cuts?.filter((c) => c.axis === k));
+    const views = own.map((cuts, i) => (cuts?.[0] === undefined ? undefined : ownView(cuts[0], sizes[i]!, engine)));
+    const role = all.find((c) => c.axis === k)!.role;
+    if (k !== at) {
+      // a part that is used but not cut here has to keep the axis
+      if (own.some((cuts) => cuts?.length === 0)) {
+        giveUp(all.filter((c) => c.axis === k));
+        continue;
+      }
+      const [first, ...rest] = views.filter((v) => v !== undefined).map((v) => engine.along(v, k));
+      for (const other of rest) other.forEach((a, i) => engine.tieAll([first![i]!, a]));
+      engine.addCut(0, input, spread(first!, k, input), role);
+      continue;
+    }
+    const line = engine.fresh(input[k]!);
+    let start = 0;
+    const starts = sizes.map((s) => (start += s![k]!) - s![k]!);
+    views.forEach((v, i) => {
+      const n = sizes[i]![k]!;
+      // a part that nobody uses goes as others say
+      if (v !== undefined) line.set(engine.along(v, k), starts[i]);
+      else if (own[i] !== undefined) line.fill(0, starts[i], starts[i]! + n);
+    });
+    const back = spread(line, k, input);
+    const attribute = engine.opset < 13;
+    engine.recount((r) => {
+      const alive = r.alive(back, k);
+      const left = sizes.map((s, i) => alive.slice(starts[i], starts[i]! + s![k]!).filter(Boolean).length);
+      if (attribute) return { attributes: { split: intsAttribute('split', left) } };
+      return { attributes: { num_outputs: undefined }, inputs: new Map([[1, left]]) };
+    });
+    engine.addCut(0, input, back, role);
   }
 }
 

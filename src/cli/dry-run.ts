@@ -6,6 +6,7 @@ import { PRUNE_CHANNELS } from '../../search/genome.js';
 import { standardMutations } from '../../search/mutations/index.js';
 import type { Mutation, MutationContext } from '../../search/mutations/mutation.js';
 import { createReplayer, openGroups, surgeryWith } from '../../search/replay.js';
+import { prepare } from '../analysis/prepare.js';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
 import type { OpTable } from '../ops/op.js';
@@ -40,7 +41,7 @@ export function dryRun(options: DryRunOptions): string {
   const { model, data, ignore, roundTo, maxRatio, evaluations } = options;
   if (!existsSync(data)) throw new PareError(`data "${data}": there is no such file`);
   const surgery = surgeryWith(options.table);
-  const base = surgery.analyse(model);
+  const base = surgery.analyse(prepare(model, options.table));
   const mutations = [...standardMutations(surgery), ...options.mutations];
   const replayer = createReplayer(base, { surgery, mutations, ignore, roundTo, maxRatio });
   const { groups, macs } = createFitness(replayer).base;

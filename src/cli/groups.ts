@@ -2,6 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { analyse, type Analysis } from '../analysis/analyse.js';
 import type { ChannelGroup, Frozen } from '../analysis/groups.js';
+import { prepare } from '../analysis/prepare.js';
 import type { OpTable } from '../ops/op.js';
 import { formatCount, formatPercent, formatTable } from './format.js';
 import { inputOption, jsonOption, openModel, parseInputDims } from './options.js';
@@ -30,7 +31,7 @@ export const groupsCommand: CommandModule<object, Arguments> = {
     const { groups, cost } = await withPlugins(
       args.plugin,
       (plugins) => {
-        const look = (table: OpTable): Analysis => analyse(model, table, { binding: { inputs } });
+        const look = (table: OpTable): Analysis => analyse(prepare(model, table), table, { binding: { inputs } });
         for (const note of plugins.rehearse(look)) console.error(`pare: warning: ${note}`);
         return look(plugins.table);
       },

@@ -4,6 +4,7 @@ import { analyse, type Analysis } from '../analysis/analyse.js';
 import { pruneModel } from '../analysis/cut.js';
 import type { ChannelGroup, DeadUnits } from '../analysis/groups.js';
 import { openDataset } from '../data/dataset.js';
+import { prepare } from '../analysis/prepare.js';
 import { PareError } from '../errors.js';
 import type { Model } from '../ir/graph.js';
 import { safeBatch } from '../measure/evaluate.js';
@@ -150,8 +151,9 @@ async function prune(
 ): Promise<PruneResult> {
   plugins.saveCasesIn(`${args.output}.plugins`);
   // without samples nothing is refitted: the integers of a quantised network are cut with their own scales
+  const plain = prepare(stored, plugins.table);
   const { model, quantized } =
-    args.data === undefined ? { model: stored, quantized: undefined } : withFloatWeights(stored);
+    args.data === undefined ? { model: plain, quantized: undefined } : withFloatWeights(plain);
   const look = (table: OpTable): Analysis => analyse(model, table, { binding: { inputs, dynamic: 1 } });
   const notes: string[] = [...plugins.rehearse(look)];
   const base = look(plugins.table);

@@ -10,7 +10,7 @@ import { dimsOf } from './channel-axis.js';
 import type { ComputationGraph } from './computation-graph.js';
 import { draftGraph } from './draft.js';
 import { layOut } from './draft-layout.js';
-import { inlined } from './inline.js';
+import { inlined } from '../ir/inline.js';
 
 export interface CompressOptions {
   /** What is known of this very model already: saves finding it again. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { analyse } from '../analysis/analyse.js';
 import { countCost, type Cost } from '../analysis/cost.js';
 import { groupReport } from '../analysis/group-report.js';
+import { prepare } from '../analysis/prepare.js';
 import { inferShapes } from '../analysis/shapes.js';
 import { readModel } from '../onnx/read.js';
 import type { OpTable } from '../ops/op.js';
@@ -26,7 +27,7 @@ export interface ReportOptions {
 export async function writeReport(folder: string, options: ReportOptions): Promise<readonly string[]> {
   const run = readRun(folder);
   const { volatile = [], table } = options;
-  const analysis = analyse(readModel(options.original), table);
+  const analysis = analyse(prepare(readModel(options.original), table), table);
   const before = analysis.cost;
   const best = mostAccurate(run.front);
   const after = best === undefined ? undefined : costOf(join(folder, best.file), table);

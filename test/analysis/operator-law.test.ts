@@ -94,6 +94,49 @@ const finds: readonly Net[] = [
       return d.g.op('MatMul', [d.g.op('Reshape', [x, d.g.ints([2, 4, 16])]), d.w(16, 2)]);
     },
   },
+  {
+    name: 'gates in one weight that a Split takes apart, states in one constant that a Slice takes apart',
+    groups: 2,
+    build: (d) => {
+      const [u, v] = d.g.ops('Split', [d.w(12, 3), d.g.ints([6, 6])], 2, { axis: 0 });
+      const x = d.g.input('x', 1, ['N', 3]);
+      const gate = d.g.op('Sigmoid', [d.g.op('Gemm', [x, u!], { transB: 1 })]);
+      const y = d.g.op('Mul', [gate, d.g.op('Gemm', [x, v!], { transB: 1 })]);
+      const states = d.w(2, 6);
+      const state = (i: number): string => d.g.op('Slice', [states, d.g.ints([i]), d.g.ints([i + 1]), d.g.ints([0])]);
+      const z = d.g.op('Mul', [d.g.op('Add', [y, state(0)]), state(1)]);
+      return d.g.op('Gemm', [z, d.w(6, 2)]);
+    },
+  },
+  {
+    name: 'a Slice of a weight along the channels that are cut',
+    groups: 1,
+    build: (d) => {
+      const all = d.w(10, 3);
+      const part = (from: number, to: number): string =>
+        d.g.op('Slice', [all, d.g.ints([from]), d.g.ints([to]), d.g.ints([0])]);
+      const x = d.g.input('x', 1, ['N', 3]);
+      const layer = (w: string): string => d.g.op('Relu', [d.g.op('Gemm', [x, w], { transB: 1 })]);
+      return d.g.op('Add', [
+        d.g.op('Gemm', [layer(part(0, 6)), d.w(6, 2)]),
+        d.g.op('Gemm', [layer(part(4, 10)), d.w(6, 2)]),
+      ]);
+    },
+  },
+  {
+    name: 'layers over constants: a position code, the first step of a recurrence',
+    groups: 2,
+    build: (d) => {
+      const x = d.conv(d.image(3), 3, 6);
+      const code = d.g.op('Conv', [d.w(1, 4, 6, 6), d.w(6, 4, 1, 1), d.w(6)]);
+      const y = d.conv(d.g.op('Add', [x, code]), 6, 8);
+      const flat = d.g.op('Flatten', [d.g.op('GlobalAveragePool', [y])]);
+      const weight = d.w(5, 5);
+      const first = d.g.op('Gemm', [d.w(1, 5), weight, d.w(5)], { transB: 1 });
+      const h = d.g.op('Tanh', [d.g.op('Add', [d.g.op('Gemm', [flat, d.w(8, 5)]), first])]);
+      return d.g.op('Gemm', [d.g.op('Tanh', [d.g.op('Gemm', [h, weight], { transB: 1 })]), d.w(5, 2)]);
+    },
+  },
 ];
 
 describe('finds of the law', () => {

@@ -1,14 +1,26 @@
-// A model without functions and branches: each call is replaced by the function's nodes and each If by the nodes of its larger
-// branch, under new names. Loops stay: their bodies run at other shapes each time.
-import type { Attribute, Graph, Model, Node } from '../ir/graph.js';
-import type { Tensor } from '../ir/tensor.js';
-import { allNames, hasSubgraphs, mapGraphs, subgraphs } from '../ir/walk.js';
+// A model without functions and branches: each call is replaced by the function's nodes and each If by the nodes of one of its
+// branches, under new names. Loops stay: their bodies run at other shapes each time.
+import type { Attribute, Graph, Model, Node } from './graph.js';
+import type { Tensor } from './tensor.js';
+import { allNames, hasSubgraphs, mapGraphs, subgraphs } from './walk.js';
 
-/** The same model when it has neither. Calls and branches inside loops stay. */
-export function inlined(model: Model): Model {
-  if (model.functions.length === 0 && !model.graph.nodes.some((n) => n.opType === 'If' && n.domain === ''))
-    return model;
-  const functions = new Map(model.functions.map((f) => [keyOf(f.domain, f.name, f.overload), f]));
+/** The branch of an If that stands for it; undefined leaves the If as it is. */
+export type BranchChoice = (node: Node) => Graph | undefined;
+
+/** The branch with more nodes: what the network does when it does most. */
+export const largerBranch: BranchChoice = (node) => {
+  const [first, second] = subgraphs(node);
+  return first !== undefined && second !== undefined && sizeOf(second) > sizeOf(first) ? second : first;
+};
+
+/** The same model when it has neither. Calls and branches inside loops stay, and so do functions of other opsets than the model's. */
+export function inlined(model: Model, choose: BranchChoice = largerBranch): Model {
+  const callable = model.functions.filter((f) =>
+    [...f.opsets].every(([domain, v]) => (model.opsets.get(domain) ?? v) === v),
+  );
+  const branches = model.graph.nodes.some((n) => n.opType === 'If' && n.domain === '' && choose(n) !== undefined);
+  if (callable.length === 0 && !branches) return model;
+  const functions = new Map(callable.map((f) => [keyOf(f.domain, f.name, f.overload), f]));
   const taken = allNames(model.graph);
   const nodes: Node[] = [];
   const initializers = new Map<string, Tensor>(model.graph.initializers);
@@ -59,12 +71,11 @@ export function inlined(model: Model): Model {
     });
   };
   const branch = (node: Node, calling: ReadonlySet<string>): void => {
-    const [first, second] = subgraphs(node);
-    if (first === undefined) {
+    const body = choose(node);
+    if (body === undefined || body.sparseInitializers.size > 0) {
       nodes.push(node);
       return;
     }
-    const body = second !== undefined && sizeOf(second) > sizeOf(first) ? second : first;
     const call = ++calls;
     const names = new Map<string, string>();
     const define = (name: string): void => {
@@ -90,7 +101,17 @@ export function inlined(model: Model): Model {
   for (const f of model.functions) {
     for (const [domain, version] of f.opsets) if (!opsets.has(domain)) opsets.set(domain, version);
   }
-  return { ...model, opsets, functions: [], graph: { ...model.graph, nodes, initializers } };
+  const used = new Set<string>();
+  const look = (list: readonly Node[]): void => {
+    for (const n of list) {
+      used.add(keyOf(n.domain, n.opType, n.overload ?? ''));
+      for (const g of subgraphs(n)) look(g.nodes);
+    }
+  };
+  look(nodes);
+  // a function that is still called somewhere (in a loop) may call others
+  const kept = model.functions.some((f) => used.has(keyOf(f.domain, f.name, f.overload))) ? model.functions : [];
+  return { ...model, opsets, functions: kept, graph: { ...model.graph, nodes, initializers } };
 }
 
 function keyOf(domain: string, name: string, overload: string): string {

@@ -1,0 +1,77 @@
+// What is done to every model before channels are looked for in it, and changes nothing that it computes: calls of the model's own
+// functions become the functions' nodes, an If whose condition is known becomes its branch, and constants that nodes compute in ways
+// that no cut can be carried back through are computed once. A model that has nothing of this stays the same object.
+import type { Graph, Model, Node } from '../ir/graph.js';
+import { inlined } from '../ir/inline.js';
+import type { OpTable } from '../ops/op.js';
+import { foldConstants } from './fold.js';
+import { inferShapes } from './shapes.js';
+
+/** Branches within branches are found in rounds. */
+const MOST_ROUNDS = 16;
+
+/** Operators that a cut of their result is not carried back through (see constant-chains.ts). */
+const OPAQUE: ReadonlySet<string> = new Set(['Slice', 'Split', 'Gather', 'Tile']);
+
+export function prepare(model: Model, table: OpTable): Model {
+  let now = model;
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const choices = knownBranches(now, table);
+    if (choices.size === 0 && now.functions.length === 0) break;
+    const next = inlined(now, (node) => choices.get(node));
+    if (next === now || next.graph.nodes.length === now.graph.nodes.length) break;
+    now = next;
+  }
+  return hasOpaqueConstants(now) ? foldConstants(now, table) : now;
+}
+
+/** Dynamic dims are left open: what holds here holds for every batch. */
+function knownBranches(model: Model, table: OpTable): Map<Node, Graph> {
+  const found = new Map<Node, Graph>();
+  const ifs = model.graph.nodes.filter((node) => node.opType === 'If' && node.domain === '');
+  // before IR 4 initializers are inputs: those of a branch have no place outside
+  if (ifs.length === 0 || model.irVersion < 4) return found;
+  const { values } = inferShapes(model, table);
+  for (const node of ifs) {
+    const taken = values.get(node.inputs[0] ?? '')?.elems[0];
+    if (taken === undefined) continue;
+    const branch = node.attributes.get(taken === 0 ? 'else_branch' : 'then_branch');
+    if (branch?.kind === 'graph') found.set(node, branch.value);
+  }
+  return found;
+}
+
+function hasOpaqueConstants({ graph, irVersion }: Model): boolean {
+  const inputs = new Set(irVersion < 4 ? [] : graph.inputs.map((v) => v.name));
+  const constants = new Set(graph.initializers.keys());
+  const weights = new Set<string>();
+  for (const [name, t] of graph.initializers) if (t.dims.length > 1 && !inputs.has(name)) weights.add(name);
+  for (const node of graph.nodes) {
+    if (node.opType === 'Constant' && node.domain === '') {
+      constants.add(node.outputs[0] ?? '');
+      const value = node.attributes.get('value');
+      if (value?.kind === 'tensor' && value.value.dims.length > 1) weights.add(node.outputs[0] ?? '');
+    } else if (weights.has(node.inputs[0] ?? '') && node.domain === '') {
+      const rest = node.inputs.slice(1);
+      if (OPAQUE.has(node.opType) && rest.every((n) => n === '' || constants.has(n))) return true;
+      if (PASSING.has(node.opType) && rest.every((n) => n === '' || constants.has(n))) {
+        for (const o of node.outputs) {
+          weights.add(o);
+          constants.add(o);
+        }
+      }
+    }
+  }
+  return false;
+}
+
+/** Behind these a weight is still one. */
+const PASSING: ReadonlySet<string> = new Set([
+  'Transpose',
+  'Unsqueeze',
+  'Squeeze',
+  'Reshape',
+  'Identity',
+  'Cast',
+  'Concat',
+]);
