@@ -15,7 +15,7 @@ import { assumedShapes, compress } from './compress.js';
 import { graphBytes, type ComputationGraph } from './computation-graph.js';
 import { layOut, numbersOf } from './draft-layout.js';
 import { draftGraph, sizeOf, type Place } from './draft.js';
-import { inlined } from './inline.js';
+import { inlined } from '../ir/inline.js';
 
 /** Units as in `pruneModel`; all alive when there are none. */
 export type Sketcher = (dead: DeadUnits) => ComputationGraph;
