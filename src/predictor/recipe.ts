@@ -20,3 +20,18 @@ export function recipeFeatures(recipe: ReadonlyMap<string, string>): number[] {
     ...FLAGS.map((f) => (/^(1|true|yes)$/i.test(recipe.get(f) ?? '') ? 1 : 0)),
   ];
 }
+
+/** Words of the names that recipes go by (`a1h_in1k`: `a1h`, `in1k`), as columns of 0 and 1; words of fewer families say nothing of others. */
+export function recipeWords(
+  names: readonly string[],
+  families: readonly string[],
+  fewest = 3,
+): { readonly words: readonly string[]; readonly rows: readonly Float64Array[] } {
+  const parts = names.map((name) => new Set(name.split(/[_.]/).filter((word) => word !== '')));
+  const met = new Map<string, Set<string>>();
+  parts.forEach((own, i) => {
+    for (const word of own) met.set(word, (met.get(word) ?? new Set<string>()).add(families[i]!));
+  });
+  const words = [...met].flatMap(([word, found]) => (found.size >= fewest ? [word] : []));
+  return { words, rows: parts.map((own) => Float64Array.from(words, (word) => (own.has(word) ? 1 : 0))) };
+}

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { leaveGroupsOut, type Blocks } from '../../src/predictor/gaussian-process.js';
+import { recipeWords } from '../../src/predictor/recipe.js';
 import { createRng } from '../../src/rng.js';
 
 const rng = createRng('process');
@@ -21,4 +22,20 @@ test('a group left out is foretold from the others, and its own labels do not ma
   const turned = truth.map((y, i) => (own.includes(i) ? truth[own[(own.indexOf(i) + 1) % own.length]!]! : y));
   const [other] = leaveGroupsOut(rows, [turned], groups, options);
   for (const i of own) expect(other![i]!).toBeCloseTo(said![i]!, 6);
+});
+
+test("words of recipes' names: those that several families share", () => {
+  const { words, rows: found } = recipeWords(
+    ['a1h_in1k', 'a1h_in1k', 'ra2_ft_in1k', 'untrained', 'a1h'],
+    ['a', 'a', 'b', 'c', 'd'],
+    2,
+  );
+  expect(words).toEqual(['a1h', 'in1k']);
+  expect(found.map((r) => [...r])).toEqual([
+    [1, 1],
+    [1, 1],
+    [0, 1],
+    [0, 0],
+    [1, 0],
+  ]);
 });
