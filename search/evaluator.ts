@@ -200,17 +200,22 @@ export async function recovered(
   return withQuantizedWeights(await refitted(context, genome, effort, signal), context.quantized).model;
 }
 
+/** The least that makes layers of new shapes comparable with cut ones. */
+const NEEDY: Effort = { mode: 'reconstruct', images: 192, positions: 32 };
+
 async function refitted(
   context: RecoveryContext,
   genome: Genome,
-  effort: Effort,
+  asked: Effort,
   signal: AbortSignal | undefined,
 ): Promise<Model> {
   const { replayer, runtime } = context;
   const { structure, dead } = partsOf(genome);
   const start = replayer.replay(genome);
   const { groups, model: edited } = replayer.structure(structure);
-  const { knowledge } = replayer.options;
+  const { knowledge, mutations } = replayer.options;
+  const needy = structure.some((e) => mutations.some((m) => m.name === e.mutation && m.refit === true));
+  const effort = needy && asked.mode === 'quick' ? NEEDY : asked;
   if (genome.length === 0 || effort.mode === 'none') return start;
   if (effort.mode === 'quick') return knowledge?.quickRefit(start, dead, groups) ?? start;
   const { dataset, fit: indices, batch, seed } = context;

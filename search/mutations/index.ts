@@ -9,6 +9,7 @@ import { pruneChannels } from './prune-channels.js';
 import { reduceResolution } from './reduce-resolution.js';
 import { removeBlock } from './remove-block.js';
 import { removeNoOps } from './remove-no-ops.js';
+import { replaceSegment } from './replace-segment.js';
 import { shrinkKernel } from './shrink-kernel.js';
 import { swapActivation } from './swap-activation.js';
 
@@ -22,6 +23,7 @@ export function standardMutations(surgery: Pick<Surgery, 'prune'>): readonly Mut
     groupConv(),
     swapActivation(),
     reduceResolution(),
+    replaceSegment(),
     ...losslessMutations(),
   ];
 }
