@@ -56,11 +56,11 @@ export function replaceSegment(): Mutation {
     law: 'approximate',
     refit: true,
     propose(context: MutationContext, rng: Rng): Json | undefined {
-      const offers = chains(context).map((chain) => ({ chain, segments: fitting(chain, context) }));
-      const open = offers.filter((o) => o.segments.length > 0);
-      if (open.length === 0) return undefined;
-      const { chain, segments } = rng.pick(open);
-      return paramsOf(chain, rng.pick(segments).nodes);
+      for (const chain of rng.shuffle(chains(context))) {
+        const segments = fitting(chain, context);
+        if (segments.length > 0) return paramsOf(chain, rng.pick(segments).nodes);
+      }
+      return undefined;
     },
     places: (context) =>
       chains(context).flatMap((chain) =>
