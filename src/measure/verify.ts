@@ -1,7 +1,7 @@
 // Is the candidate a valid, runnable network with the original's interface, and what does it cost and change? For files that
 // Pare exports, and for any two models.
 import { countCost, type Cost } from '../analysis/cost.js';
-import { concreteShape, inferShapes } from '../analysis/shapes.js';
+import { concreteShape, inferShapes, type Shapes } from '../analysis/shapes.js';
 import { PareError } from '../errors.js';
 import { checkModel } from '../ir/check.js';
 import type { Model } from '../ir/graph.js';
@@ -178,7 +178,7 @@ async function runCheck(
   let session: Session | undefined;
   try {
     session = await runtime.load(sources?.candidate ?? candidate, { label: 'the candidate' });
-    return await compareRuns(reference, session, candidate, options, checks);
+    return await compareRuns(reference, session, original, candidate, options, checks);
   } catch (error) {
     if (!(error instanceof PareError)) throw error;
     checks.push({ name: 'runs', ok: false, detail: error.message });
@@ -192,10 +192,14 @@ async function runCheck(
 async function compareRuns(
   reference: Session,
   session: Session,
+  original: Model,
   candidate: Model,
   options: VerifyOptions,
   checks: Check[],
 ): Promise<ReadonlyMap<string, number>> {
+  const dynamic = await openSize(reference, options);
+  // maps and sequences (labels of classical models) cannot be fetched
+  const names = reference.outputs.filter((o) => o.dataType !== 0).map((o) => o.name);
   const rng = createRng(options.seed ?? 'verify');
   const sums = new Map<string, { error: number; signal: number }>();
   let broken = 0;
@@ -204,13 +208,14 @@ async function compareRuns(
   for (const batch of reference.inputs.some((i) => typeof i.dims[0] === 'string') ? [1, 2] : [1]) {
     const feeds = randomFeeds(reference.inputs, rng.fork(`batch/${batch}`), {
       batch,
+      ...(dynamic === undefined ? {} : { dynamic }),
       ...(options.dims === undefined ? {} : { dims: withBatch(options.dims, reference.inputs, batch) }),
     });
-    const before = await runOriginal(reference, feeds, batch);
+    const before = await runOriginal(reference, feeds, batch, names);
     if (before === undefined) continue;
-    const after = await session.run(feeds);
+    const after = await session.run(feeds, names);
     runs++;
-    mismatch ??= shapeMismatch(candidate, before, after, options, batch);
+    mismatch ??= shapeMismatch(original, candidate, feeds, before, after, options);
     for (const [name, t] of after) {
       const base = before.get(name);
       if (base === undefined || base.data.length !== t.data.length) continue;
@@ -225,7 +230,7 @@ async function compareRuns(
   checks.push({
     name: 'runs',
     ok: true,
-    detail: `${options.runtime.name} loads and runs it (batch 1${runs > 1 ? ' and 2' : ''})`,
+    detail: `${options.runtime.name} loads and runs it (batch 1${runs > 1 ? ' and 2' : ''}${dynamic === undefined ? '' : `, other open dims made ${dynamic}`})`,
   });
   checks.push({
     name: 'shapes',
@@ -245,29 +250,72 @@ async function runOriginal(
   reference: Session,
   feeds: ReadonlyMap<string, RuntimeTensor>,
   batch: number,
+  names: readonly string[],
 ): Promise<Outputs | undefined> {
   try {
-    return await reference.run(feeds);
+    return await reference.run(feeds, names);
   } catch (error) {
     if (batch > 1 && error instanceof PareError) return undefined;
     throw error;
   }
 }
 
-/** Against the original's shapes and, for batch 1, against what shape inference says of the candidate. */
+/** Sizes to try for open dims that nobody gave, besides the batch: the first that the original runs at; undefined when none are open. */
+async function openSize(reference: Session, options: VerifyOptions): Promise<number | undefined> {
+  const open = reference.inputs.some(
+    (v) => options.dims?.has(v.name) !== true && v.dims.some((d, k) => k > 0 && typeof d === 'string'),
+  );
+  if (!open) return undefined;
+  for (const dynamic of OPEN_SIZES) {
+    try {
+      const dims = options.dims === undefined ? {} : { dims: withBatch(options.dims, reference.inputs, 1) };
+      await reference.run(
+        randomFeeds(reference.inputs, createRng('open'), { dynamic, ...dims }),
+        reference.outputs
+          .slice(0, 1)
+          .filter((o) => o.dataType !== 0)
+          .map((o) => o.name),
+      );
+      return dynamic;
+    } catch (error) {
+      if (!(error instanceof PareError)) throw error;
+    }
+  }
+  // none fits: the sentence that asks for the dims follows
+  return undefined;
+}
+
+const OPEN_SIZES = [64, 224, 16, 8, 1];
+
+/** Against the original's shapes (but for dims that depend on the data) and against what shape inference says of the candidate. */
 function shapeMismatch(
+  original: Model,
   candidate: Model,
+  feeds: ReadonlyMap<string, RuntimeTensor>,
   before: Outputs,
   after: Outputs,
   options: VerifyOptions,
-  batch: number,
 ): string | undefined {
-  const dims = options.dims === undefined ? {} : { inputs: options.dims };
-  const inferred = batch === 1 ? inferShapes(candidate, options.table, { dynamic: 1, ...dims }) : undefined;
+  const inputs = new Map([...feeds].map(([name, t]) => [name, t.dims] as const));
+  const infer = (model: Model): Shapes | undefined => {
+    try {
+      return inferShapes(model, options.table, { dynamic: 1, inputs });
+    } catch (error) {
+      // another batch may be more than the shapes inside bear
+      if (error instanceof PareError) return undefined;
+      throw error;
+    }
+  };
+  const [base, inferred] = [infer(original), infer(candidate)];
   for (const [name, t] of after) {
+    const type = base?.types.get(name);
+    const known = type?.kind === 'tensor' ? type.shape : undefined;
+    const expected = before.get(name)?.dims;
     const got = t.dims.join(', ');
-    const wanted = before.get(name)?.dims.join(', ');
-    if (got !== wanted) return `output "${name}" has shape [${got}], the original's is [${wanted ?? 'missing'}]`;
+    const same =
+      expected?.length === t.dims.length &&
+      t.dims.every((d, k) => d === expected[k] || (known !== undefined && typeof known[k] !== 'number'));
+    if (!same) return `output "${name}" has shape [${got}], the original's is [${expected?.join(', ') ?? 'missing'}]`;
     const said = inferred === undefined ? undefined : concreteShape(inferred, name);
     if (said !== undefined && said.join(', ') !== got) {
       return `output "${name}" has shape [${got}], but shape inference says [${said.join(', ')}]`;

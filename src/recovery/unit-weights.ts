@@ -1,7 +1,8 @@
 // The weights of a channel group by unit: every tensor that its units have a part in, once.
 import type { Analysis } from '../analysis/analyse.js';
 import type { ChannelGroup } from '../analysis/groups.js';
-import type { Tensor } from '../ir/tensor.js';
+import { attrInt, type Node } from '../ir/graph.js';
+import { DataType, floatTensor, readFloats, type Tensor } from '../ir/tensor.js';
 import { constantOf } from './constants.js';
 
 /**
@@ -25,11 +26,50 @@ export function eachTensorOf(
     const key = `${cut.tensor}:${cut.axis}`;
     if (seen.has(key) || !cut.line.some((c) => unitOf.has(c))) continue;
     seen.add(key);
-    const tensor = constantAt(analysis, cut.tensor);
+    const stored = constantAt(analysis, cut.tensor);
+    const tensor = stored === undefined ? undefined : dequantized(analysis, node, cut.input, stored);
     if (tensor === undefined || tensor.dims[cut.axis] !== cut.line.length) continue;
     const inner = tensor.dims.slice(cut.axis + 1).reduce((a, b) => a * b, 1);
     visit(tensor, (i) => unitOf.get(cut.line[Math.floor(i / inner) % cut.line.length]!));
   }
+}
+
+/** Where scale and zero point of an 8-bit weight lie, by operator and place of the weight, and the axis they run along. */
+const BYTES: Readonly<Record<string, { readonly weight: number; readonly scale?: number; readonly zero: number }>> = {
+  DequantizeLinear: { weight: 0, scale: 1, zero: 2 },
+  QLinearConv: { weight: 3, scale: 4, zero: 5 },
+  QLinearMatMul: { weight: 3, scale: 4, zero: 5 },
+  QGemm: { weight: 3, scale: 4, zero: 5 },
+  ConvInteger: { weight: 1, zero: 3 },
+  MatMulInteger: { weight: 1, zero: 3 },
+  MatMulIntegerToFloat: { weight: 1, scale: 3, zero: 5 },
+  DynamicQuantizeMatMul: { weight: 1, scale: 2, zero: 3 },
+};
+
+/** The numbers that bytes stand for: an offset of 128 says nothing of how much a channel matters. */
+function dequantized(analysis: Analysis, node: Node, input: number, tensor: Tensor): Tensor {
+  const places = BYTES[node.opType];
+  if (tensor.dataType !== DataType.INT8 && tensor.dataType !== DataType.UINT8) return tensor;
+  if (places?.weight !== input) return tensor;
+  const read = (i: number | undefined): Float32Array | undefined => {
+    const found = i === undefined ? undefined : constantAt(analysis, node.inputs[i] ?? '');
+    return found === undefined ? undefined : readFloats(found);
+  };
+  const rank = tensor.dims.length;
+  const conv = node.opType.includes('Conv');
+  const turned = node.opType === 'QGemm' && attrInt(node, 'transB', 0) !== 0;
+  const given = node.opType === 'DequantizeLinear' ? attrInt(node, 'axis', 1) : conv || turned ? 0 : rank - 1;
+  const axis = given < 0 ? given + rank : given;
+  const inner = tensor.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const n = tensor.dims[axis] ?? 1;
+  const at = (values: Float32Array | undefined, i: number, none: number): number =>
+    values === undefined ? none : (values[values.length === n ? Math.floor(i / inner) % n : 0] ?? none);
+  const [scale, zero] = [read(places.scale), read(places.zero)];
+  return floatTensor(
+    tensor.name,
+    tensor.dims,
+    readFloats(tensor).map((x, i) => (x - at(zero, i, 0)) * at(scale, i, 1)),
+  );
 }
 
 function constantAt(analysis: Analysis, name: string): Tensor | undefined {
