@@ -1,6 +1,6 @@
 // What a second worker is worth: the same candidates scored and the same refits done by one worker thread and by two, in turns, with
 // the processor time of both; then whole runs on the shipped example by one, two and three workers, whose files must be equal.
-// usage: npm run bench -- workers [network=example [candidates=16 [rounds=3 [refits=4]]]]
+// usage: npm run bench -- workers [network=example [candidates=16 [rounds=3 [refits=4 [evaluations of the whole runs=24]]]]]
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -42,7 +42,8 @@ export async function run(args: string[]): Promise<void> {
   } finally {
     await runtime.close();
   }
-  wholeRuns();
+  const evaluations = Number(args[4] ?? 24);
+  if (evaluations > 0) wholeRuns(evaluations);
 }
 
 async function compare(
@@ -86,13 +87,19 @@ async function compare(
 }
 
 /** The command line as users run it. */
-function wholeRuns(): void {
+function wholeRuns(evaluations: number): void {
   const folder = mkdtempSync(join(tmpdir(), 'pare-workers-'));
   try {
     const { model, data } = taskOf('example');
     const runs = [1, 2, 3].map((workers) => {
       const out = join(folder, `by-${workers}`);
-      const options = ['--flops=50%', '--evaluations=24', '--seed=1', `--workers=${workers}`, `--out=${out}`];
+      const options = [
+        '--flops=50%',
+        `--evaluations=${evaluations}`,
+        '--seed=1',
+        `--workers=${workers}`,
+        `--out=${out}`,
+      ];
       const started = performance.now();
       const { status, stderr } = spawnSync(
         process.execPath,
@@ -105,7 +112,7 @@ function wholeRuns(): void {
     const equal = runs.every(({ content }) => JSON.stringify(content) === JSON.stringify(runs[0]!.content));
     const times = runs.map(({ workers, seconds }) => `${seconds.toFixed(1)} s by ${workers}`).join(', ');
     console.log(
-      `whole runs of 24 evaluations and 6 refitted members: ${times}; ${runs[0]!.content.length} files ${equal ? 'equal' : 'DIFFER'}`,
+      `whole runs of ${evaluations} evaluations and 6 refitted members: ${times}; ${runs[0]!.content.length} files ${equal ? 'equal' : 'DIFFER'}`,
     );
     if (!equal) process.exitCode = 1;
   } finally {
