@@ -33,6 +33,11 @@ export function violation(constraints: Constraints, figures: Figures): number {
   );
 }
 
+/** With another lowest score, or none. */
+export function heldTo({ minScore: _, ...costs }: Constraints, minScore: number | undefined): Constraints {
+  return minScore === undefined ? costs : { ...costs, minScore };
+}
+
 export type Price = 'macs' | 'params' | 'memoryBytes' | 'latencyMs';
 
 /** The cost that stands against the score: what is limited; who limits the time wants time, and others limit MACs before the rest. */

@@ -53,6 +53,8 @@ export interface ExploreOptions {
   /** Milliseconds of candidates, from what was measured; by their MACs otherwise. */
   latency?(measured: readonly Measured[]): (c: Candidate) => number;
   readonly constraints: Constraints;
+  /** Asked once the seeds are measured: the lowest score to look for, in the place of the one in the constraints. */
+  leastScore?(measured: readonly Measured[]): Promise<number>;
   readonly rng: Rng;
   readonly evaluations: number;
   /** How many are measured before the predictor learns again; part of the run's definition, not of the machine. */
@@ -72,18 +74,21 @@ export interface ExploreReport {
   readonly tried: number;
   /** Of the measured candidates that hold the constraints. */
   readonly hypervolume: number;
+  /** As the search takes them now. */
+  readonly constraints: Constraints;
   readonly generation: number;
   readonly scored: number;
   /** What the predictor believes after it learnt last, and how sure it is. */
   readonly confidence?: Confidence;
 }
 
-export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreReport, readonly Measured[], void> {
-  const { base, constraints, rng } = options;
+export async function* explore(given: ExploreOptions): AsyncGenerator<ExploreReport, readonly Measured[], void> {
+  const { base, rng } = given;
+  let options = given;
   const trusted = options.predictor === undefined ? undefined : trust(options.predictor, options.fallback);
   let confidence: Confidence | undefined;
   const batch = options.batch ?? 4;
-  const price = priceOf(constraints);
+  const price = priceOf(options.constraints);
   const measured: Measured[] = [...(options.known ?? [])];
   const seen = new Set<string>([base.key, ...measured.map((m) => m.key)]);
   // Candidates that failed count as well: a run ends.
@@ -96,6 +101,7 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
     measured: [...measured],
     tried,
     hypervolume: measuredVolume(options, measured),
+    constraints: options.constraints,
     generation,
     scored,
     ...(confidence === undefined ? {} : { confidence }),
@@ -123,6 +129,9 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
     yield report('seeds');
   }
 
+  if (given.leastScore !== undefined && tried < given.evaluations && !(given.stop?.() ?? false)) {
+    options = { ...given, constraints: { ...given.constraints, minScore: await given.leastScore(measured) } };
+  }
   let parents: readonly Genome[] = options.seeds;
   for (let round = 1; tried < options.evaluations && !(options.stop?.() ?? false); round++) {
     const latency = options.latency?.(measured) ?? latencyModel(base, measured);
@@ -137,7 +146,8 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
         seen,
         assess: (genome) => options.assess(genome),
         vary: (a, b, r) => options.vary(a, b, r),
-        feasible: (c) => violation(constraints, { ...costsOf(c), latencyMs: latency(c) * 0.97, score: Infinity }) === 0,
+        feasible: (c) =>
+          violation(options.constraints, { ...costsOf(c), latencyMs: latency(c) * 0.97, score: Infinity }) === 0,
         rng: stream,
       });
       scored += blind.scored;
@@ -161,7 +171,7 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
         return {
           objectives: [-prediction.mean, figures[price]],
           // A candidate that may well hold the lowest score is not ruled out by its mean.
-          violation: violation(constraints, { ...figures, score: prediction.mean + prediction.deviation }),
+          violation: violation(options.constraints, { ...figures, score: prediction.mean + prediction.deviation }),
         };
       });
     };
@@ -187,7 +197,7 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
     const hopefuls = [...known.values()].filter(({ candidate }) => !seen.has(candidate.key));
     const feasible = hopefuls.filter(
       ({ candidate, prediction }) =>
-        violation(constraints, {
+        violation(options.constraints, {
           ...costsOf(candidate),
           latencyMs: latency(candidate) * 0.97,
           score: prediction.mean + 2 * prediction.deviation,
@@ -202,7 +212,7 @@ export async function* explore(options: ExploreOptions): AsyncGenerator<ExploreR
       })),
       {
         count,
-        measured: measured.filter((m) => violation(constraints, m) === 0).map((m) => pointOf(m, options)),
+        measured: measured.filter((m) => violation(options.constraints, m) === 0).map((m) => pointOf(m, options)),
         reference: referenceOf(options, measured),
         rng: stream.fork('gain'),
         ...apartBy(

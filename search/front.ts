@@ -10,8 +10,9 @@ import type { Belief, Predictor } from '../src/predictor/predictor.js';
 import type { Rng } from '../src/rng.js';
 import type { Session } from '../src/runtime/runtime.js';
 import { writeJson } from './archive.js';
-import { calibrate } from './calibrate.js';
-import { violation, type Constraints } from './constraints.js';
+import { calibrate, type Calibrated } from './calibrate.js';
+import { heldTo, violation, type Constraints } from './constraints.js';
+import type { LeastScore } from './least-score.js';
 import { dominates } from './dominance.js';
 import { ahead } from './evaluator.js';
 import type { Measured } from './explore.js';
@@ -77,6 +78,8 @@ export interface FrontOptions {
   readonly recipe: { readonly sourceSha256: string; readonly version: string };
   /** Why candidates could not be measured. */
   readonly reasons?: ReadonlyMap<string, string>;
+  /** What is asked of the score, where it is. */
+  readonly least?: LeastScore;
   /** Why the budget is out of reach, where it is. */
   readonly note?: string;
   /** The best are distilled from the original after the refit. */
@@ -102,13 +105,15 @@ export interface Refitted {
 /** An interrupted run hands over so many, measured on so many samples: it ends soon. */
 const HASTY_MEMBERS = 3;
 const HASTY_SAMPLES = 1000;
+/** Where none is foretold to reach what is asked, so many are tried. */
+const CLOSEST = 3;
 /** Signals that are named for each member. */
 const REASONS = 6;
 /** Where nothing passes, so many times the front's size is tried before the run gives up. */
 const ROUNDS = 3;
 
 export async function* handOver(options: FrontOptions): AsyncGenerator<FrontReport, FrontFile, void> {
-  const { workshop, original, measured, predictor, constraints, plan, out, note, signal, interrupt } = options;
+  const { workshop, original, measured, predictor, constraints, plan, out, note, least, signal, interrupt } = options;
   const { session, dataset, context, place } = workshop;
   const { concurrency } = context.runtime;
   const hasty = (): boolean => interrupt?.aborted === true;
@@ -140,16 +145,27 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const leftOut: { readonly genome: Genome; readonly reason: string }[] = [];
   // Where all that were chosen fail, others take their place.
   const failed = new Set<string>();
+  // What is asked of the score is asked of the file: of a candidate it is foretold, of a member it is measured.
+  const asked = heldTo(constraints, options.least?.on(-sign * originalMeasured.value));
+  const costs = heldTo(constraints, undefined);
+  const overBy = (candidate: Measured, { value }: Figure): number =>
+    violation(asked, { ...candidate, score: -sign * value });
+  const foretold = options.least === undefined ? [] : await foreteller.foretell(measured);
+  const after = new Map(measured.map((m, i) => [m.key, foretold[i]]));
   const choose = (): Choice => {
-    const open = measured.filter((m) => !failed.has(m.key));
+    const open = measured.filter((m) => !failed.has(m.key) && !handed.has(m.key));
+    const likely = likelyToHold(open, asked.minScore, (m) => {
+      const said = after.get(m.key)!;
+      return foreteller.quantity === 'refitted' ? gain.carry(said).mean : said.mean;
+    });
     const choice = chooseMembers(
-      open,
-      constraints,
+      likely,
+      costs,
       plan.members,
       options.variation,
       workshop.fitness,
       original,
-      failed,
+      new Set([...failed, ...handed.keys()]),
     );
     return early ? { ...choice, members: bestFirst(choice.members, constraints) } : choice;
   };
@@ -170,9 +186,10 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
         ...(test === undefined ? {} : { test }),
         ...(signal === undefined ? {} : { signal }),
       });
+    const already = refitted.length;
     const more = (pending: number): boolean => {
       signal?.throwIfAborted();
-      if (refitted.length + pending >= most) return false;
+      if (refitted.length - already + pending >= most) return false;
       if (!hasty()) return true;
       interrupted = true;
       return early || refitted.length + pending === 0;
@@ -190,7 +207,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
           ...finished,
           predicted,
           searched: candidate.score,
-          violation: violation(constraints, candidate),
+          violation: overBy(candidate, finished.measured),
           genome: candidate.genome,
         };
         const { latencyMs } = candidate;
@@ -211,7 +228,10 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
         yield { stage: 'finish', warning: `${shortGenome(candidate.genome)} is left out: ${reason}` };
       }
     }
-    if (refitted.length > 0) break;
+    // Where the refit gave less than was foretold, others may still reach what is asked of the score.
+    const cheap = [...handed.values()].some((c) => violation(costs, c) === 0);
+    const short = least !== undefined && cheap && !refitted.some((r) => r.member.violation === 0);
+    if (refitted.length > 0 && (interrupted || !short)) break;
     chosen = number > ROUNDS * plan.members ? [] : choose().members;
   }
   if (refitted.length === 0) {
@@ -219,14 +239,24 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   }
 
   const { training } = options;
-  const finished =
+  const trained =
     training === undefined || interrupted
       ? refitted
       : yield* finishByTraining(refitted, training, { ...options, held, test, sign });
+  const finished = trained.map(({ member, objectives }) => {
+    const candidate = handed.get(genomeKey(member.genome))!;
+    return { member: { ...member, violation: overBy(candidate, member.measured) }, objectives };
+  });
 
   // After the full refit some are beaten by others: those are no front.
+  const holding = finished.some((r) => r.member.violation === 0);
   const members: FrontMember[] = [];
   for (const { member, objectives } of finished) {
+    if (holding && member.violation > 0) {
+      rmSync(join(out, member.file), { force: true });
+      yield { stage: 'finish', text: `${member.file} is dropped: it does not hold what is asked, and others do` };
+      continue;
+    }
     const rival = finished.find((other) => dominates(other.objectives, objectives));
     if (rival === undefined) members.push(member);
     else {
@@ -234,7 +264,6 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
       yield { stage: 'finish', text: `${member.file} is dropped: ${rival.member.file} is no larger and better` };
     }
   }
-  const reached = members.some((m) => m.violation === 0);
   await predictor.fit([original, ...measured]);
   const belief = beliefOf(predictor, [original, ...measured]);
   // The first sample is the original.
@@ -242,10 +271,10 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const front: FrontFile = {
     model: options.model,
     metric: originalMeasured.metric,
-    constraints: withoutVolatile(constraints),
+    constraints: withoutVolatile(asked),
     ...(interrupted ? { interrupted } : {}),
-    reached,
-    ...(reached ? {} : { note: note ?? 'no measured candidate holds all constraints; these come closest' }),
+    reached: holding,
+    ...(holding ? {} : { note: note ?? 'no measured candidate holds all constraints; these come closest' }),
     rounding: options.rounding,
     original: {
       macs: original.macs,
@@ -271,31 +300,13 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
 }
 
 async function* foretellerOf(options: FrontOptions, hasty: boolean): AsyncGenerator<FrontReport, Foreteller, void> {
-  const { workshop, original, measured, predictor, plan, out, rng, signal, interrupt } = options;
-  const calibrating = calibrate({
-    workshop,
-    measured,
-    plan: hasty ? { ...plan, calibrators: 0 } : plan,
-    out,
-    rng,
-    ...(signal === undefined ? {} : { signal }),
-    ...(interrupt === undefined ? {} : { interrupt }),
-  });
-  let step = await calibrating.next();
-  for (; step.done !== true; step = await calibrating.next()) {
-    const { done, of } = step.value;
-    yield {
-      stage: 'finish',
-      measured: done,
-      of,
-      text: 'refitted all over the range, to learn what the refit is worth',
-    };
-  }
+  const { original, measured, predictor, rng } = options;
+  const calibrated = options.least?.calibrated() ?? (yield* calibratedAt(options, hasty));
   const foreteller = await createForeteller({
     predictor,
     original,
     measured,
-    calibrated: step.value,
+    calibrated,
     rng: rng.fork('level'),
   });
   const { belief } = foreteller;
@@ -306,6 +317,26 @@ async function* foretellerOf(options: FrontOptions, hasty: boolean): AsyncGenera
     };
   }
   return foreteller;
+}
+
+async function* calibratedAt(options: FrontOptions, hasty: boolean): AsyncGenerator<FrontReport, Calibrated, void> {
+  const { workshop, measured, plan, out, rng, signal, interrupt } = options;
+  const calibrating = calibrate({
+    workshop,
+    measured,
+    plan: hasty ? { ...plan, calibrators: 0 } : plan,
+    out,
+    rng,
+    ...(signal === undefined ? {} : { signal }),
+    ...(interrupt === undefined ? {} : { interrupt }),
+  });
+  for (;;) {
+    const step = await calibrating.next();
+    if (step.done === true) return step.value;
+    const { done, of } = step.value;
+    const text = 'refitted all over the range, to learn what the refit is worth';
+    yield { stage: 'finish', measured: done, of, text };
+  }
 }
 
 /** With what moved the fitted predictor: of each member against the mean of all, or of all that was measured where it is alone. */
@@ -325,6 +356,17 @@ async function explained(
 function bestFirst(list: readonly Measured[], constraints: Constraints): readonly Measured[] {
   const over = new Map(list.map((m) => [m, violation(constraints, m)]));
   return list.toSorted((a, b) => over.get(a)! - over.get(b)! || b.score - a.score);
+}
+
+/** Those foretold to reach what is asked; where there is none, the few that come closest. */
+function likelyToHold(
+  open: readonly Measured[],
+  least: number | undefined,
+  scoreOf: (m: Measured) => number,
+): readonly Measured[] {
+  if (least === undefined) return open;
+  const likely = open.filter((m) => scoreOf(m) >= least);
+  return likely.length > 0 ? likely : open.toSorted((a, b) => scoreOf(b) - scoreOf(a)).slice(0, CLOSEST);
 }
 
 interface Test {

@@ -25,6 +25,7 @@ import type { Candidate } from './fitness.js';
 import { describeTraining, type TrainingPlan } from './finish-by-training.js';
 import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
+import { leastScore } from './least-score.js';
 import { createRefusals } from './refusals.js';
 import { chooseRounding } from './rounding.js';
 import { factorsText, openTiming } from './timing.js';
@@ -254,6 +255,20 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       within.low,
       within.high,
     );
+    const calibration = rng.fork('calibrate');
+    const least =
+      constraints.minScore === undefined
+        ? undefined
+        : leastScore({
+            workshop,
+            plan,
+            out,
+            rng: calibration,
+            // it is known to be asked for
+            wish: (score) => constraintsOf(options.wishes, { ...original, score }).minScore!,
+            ...(signal === undefined ? {} : { signal }),
+            ...(interrupt === undefined ? {} : { interrupt }),
+          });
     const search = explore({
       base: original,
       known: bypasses.alone,
@@ -270,6 +285,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
       ...('choose' in method ? { blindly: method.choose } : {}),
       constraints,
+      ...(least === undefined ? {} : { leastScore: (m) => least.ofSearch(m) }),
       rng: rng.fork('search'),
       evaluations: limit,
       stop: () => {
@@ -289,10 +305,11 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         measured.splice(0, measured.length, ...report.measured);
         tried = report.tried;
         for (const warning of [...own.warnings(), ...refusals.warnings()]) yield { stage: report.stage, warning };
+        for (const text of least?.news() ?? []) yield { stage: 'learnt', text };
         volatile.touch(performance.now() - started);
         const words = report.stage === 'learnt' ? confidenceText(report.confidence, evaluation.metric) : undefined;
         if (words !== undefined) yield { stage: 'learnt', text: words };
-        else if (report.stage !== 'learnt') yield describe(report, limit, constraints, original, evaluation.metric);
+        else if (report.stage !== 'learnt') yield describe(report, limit, original, evaluation.metric);
       }
     } finally {
       log.close();
@@ -308,7 +325,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       constraints,
       variation,
       plan,
-      rng: rng.fork('calibrate'),
+      rng: calibration,
+      ...(least === undefined ? {} : { least }),
       table,
       out,
       rounding,
@@ -371,19 +389,13 @@ function confidenceText(confidence: Confidence | undefined, metric: string): str
     : `predictor "${predictor}": ${sure}`;
 }
 
-function describe(
-  report: ExploreReport,
-  of: number,
-  constraints: Constraints,
-  original: Measured,
-  metric: string,
-): OptimizeReport {
-  const feasible = report.measured.filter((m) => violation(constraints, m) === 0);
+function describe(report: ExploreReport, of: number, original: Measured, metric: string): OptimizeReport {
+  const feasible = report.measured.filter((m) => violation(report.constraints, m) === 0);
   const best = feasible.reduce<Measured | undefined>(
     (a, b) => (a === undefined || b.score > a.score ? b : a),
     undefined,
   );
-  const price = priceOf(constraints);
+  const price = priceOf(report.constraints);
   return {
     stage: report.stage,
     measured: report.tried,

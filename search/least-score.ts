@@ -1,0 +1,85 @@
+// `--min-accuracy` is asked of the exported files, and the search measures before their refit: the networks that are refitted to learn what
+// that makes of a score are refitted early in such a run, and say which score of the search will do.
+import { calibrate, type Calibrated, type CalibrateOptions } from './calibrate.js';
+import type { Measured } from './explore.js';
+
+export interface LeastScore {
+  /** What is asked of samples on which the original reaches this. */
+  on(original: number): number;
+  /** The lowest score of the search that the refit lifts to what is asked. */
+  ofSearch(measured: readonly Measured[]): Promise<number>;
+  /** The networks that were refitted for it; undefined before. */
+  calibrated(): Calibrated | undefined;
+  /** Sentences since the last call. */
+  news(): readonly string[];
+}
+
+export interface LeastScoreOptions extends Omit<CalibrateOptions, 'measured'> {
+  /** What the user's words mean where the original reaches this. */
+  readonly wish: (original: number) => number;
+}
+
+export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore {
+  let calibrated: Calibrated | undefined;
+  let said: string[] = [];
+  return {
+    on: wish,
+    calibrated: () => calibrated,
+    news() {
+      const list = said;
+      said = [];
+      return list;
+    },
+    async ofSearch(measured) {
+      const steps = calibrate({ ...options, measured });
+      let step = await steps.next();
+      while (step.done !== true) step = await steps.next();
+      calibrated = step.value;
+      const { refits, original } = calibrated;
+      const searched = options.workshop.original.score;
+      const losses = refits.map((r) => ({
+        searched: searched - r.candidate.score,
+        refitted: original - r.refitted,
+      }));
+      const least = searched - searchedLoss(losses, original - wish(original), original);
+      if (refits.length > 0) {
+        const words = [wish(original), least].map((v) => v.toPrecision(4));
+        said.push(
+          `${words[0]} after the refit is asked; by ${refits.length} networks that were refitted, a score of ${words[1]} before it will do`,
+        );
+      }
+      return least;
+    },
+  };
+}
+
+export interface Losses {
+  /** Before the refit, as the search measures. */
+  readonly searched: number;
+  readonly refitted: number;
+}
+
+/**
+ * The loss before the refit that leaves the allowed one behind it, by the share that the refit left of the losses that were seen, those
+ * close to the allowed one first. Half a percent of `best` (what the original reaches) counts as seen and left as it was: losses of a
+ * few samples decide little.
+ */
+export function searchedLoss(seen: readonly Losses[], allowed: number, best: number): number {
+  if (allowed <= 0) return allowed;
+  const prior = PRIOR * Math.abs(best);
+  const closeness = ({ refitted }: Losses): number =>
+    Math.exp(-Math.abs(Math.log((Math.max(0, refitted) + prior) / (allowed + prior))));
+  let before = prior;
+  let behind = prior;
+  for (const losses of seen) {
+    const weight = closeness(losses);
+    before += weight * Math.max(0, losses.searched);
+    behind += weight * Math.max(0, losses.refitted);
+  }
+  return allowed / Math.min(MOST_LEFT, Math.max(LEAST_LEFT, behind / before));
+}
+
+const PRIOR = 0.005;
+/** A refit rarely makes things worse, and never brings everything back. */
+const MOST_LEFT = 1.25;
+const LEAST_LEFT = 0.2;
