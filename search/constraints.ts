@@ -34,7 +34,8 @@ export function violation(constraints: Constraints, figures: Figures): number {
 }
 
 /** With another lowest score, or none. */
-export function heldTo({ minScore: _, ...costs }: Constraints, minScore: number | undefined): Constraints {
+export function heldTo(constraints: Constraints, minScore: number | undefined): Constraints {
+  const { minScore: _, ...costs } = constraints;
   return minScore === undefined ? costs : { ...costs, minScore };
 }
 

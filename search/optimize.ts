@@ -16,7 +16,7 @@ import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds, measuredOf } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
-import { checkWishes, constraintsOf, priceOf, violation, type Constraints, type Wishes } from './constraints.js';
+import { checkWishes, constraintsOf, priceOf, violation, type Wishes } from './constraints.js';
 import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
 import { distanceOver } from './distance.js';
