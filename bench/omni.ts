@@ -1,5 +1,5 @@
 // OMNI on NAS-Bench-201 CIFAR-10, 128 rows (methods.md §9.3): NGBoost on the thirteen proxies and GRAF against the random forest on the same
-// features; coverage of the 90 % intervals; deviations on graphs of another space: `omni [SEEDS]`.
+// features; coverage of the 90 % intervals; deviations on graphs of another space: `omni [SEEDS] [spaces: those alone]`.
 import { compress } from '../src/predictor/compress.js';
 import { fitForest } from '../src/predictor/forest.js';
 import { score, spread, type Spread } from '../src/predictor/evaluate.js';
@@ -14,6 +14,11 @@ import { readNb201 } from './support/nb201.js';
 
 export async function run(args: string[]): Promise<void> {
   const seeds = Number(args[0] ?? 10);
+  if (args[1] !== 'spaces') within(seeds);
+  outOfSpace(seeds);
+}
+
+function within(seeds: number): void {
   const rows = readNb201('cifar10');
   const whole = rows.map((r) => Float64Array.from([...r.proxies, ...r.graf]));
   const kept = distinctColumns(whole, whole[0]!.length);
@@ -57,7 +62,6 @@ export async function run(args: string[]): Promise<void> {
       );
     }
   }
-  outOfSpace(seeds);
 }
 
 interface Figures {

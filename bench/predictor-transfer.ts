@@ -1,5 +1,5 @@
 // AIO-P on tasks and spaces that it has not seen: `npm run bench -- predictor-transfer TABLES [--predictor FILE] [--nb201 FILE] [--accel FILE]
-// [--macro FILE] [--pool 0]`. The files are pretrained without that space; rows without their file are left out.
+// [--macro FILE] [--pool 0] [--seeds 5] [--only WORD]`. The files are pretrained without that space; rows without their file are left out.
 import { parseArgs } from 'node:util';
 import { join } from 'node:path';
 import { existsSync } from 'node:fs';
@@ -51,6 +51,7 @@ export async function run(args: string[]): Promise<void> {
       macro: { type: 'string' },
       only: { type: 'string' },
       pool: { type: 'string', default: '0' },
+      seeds: { type: 'string', default: '5' },
     },
   });
   const [tables = '../shared/tables'] = positionals;
@@ -67,7 +68,7 @@ export async function run(args: string[]): Promise<void> {
     if (leak !== undefined) throw new Error(`${row.label}: the predictor has seen ${leak.space} ${leak.column}`);
     for (const samples of row.samples) {
       for (const method of [flopsMethod, aiop] satisfies readonly Method[]) {
-        const f = await evaluate(method, task, labels, { samples, seeds: 5 });
+        const f = await evaluate(method, task, labels, { samples, seeds: Number(values.seeds) });
         const s = (v: { readonly mean: number; readonly std: number }): string =>
           `${v.mean.toFixed(3)} ± ${v.std.toFixed(3)}`;
         console.log(`${row.space}, ${row.label}, ${method.name}: ${samples}, ${s(f.spearman)}, ${s(f.mae)}, ${f.n}`);
