@@ -16,22 +16,22 @@ import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds, measuredOf } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
-import { checkWishes, constraintsOf, priceOf, violation, type Wishes } from './constraints.js';
+import { checkWishes, constraintsOf, type Wishes } from './constraints.js';
 import { exactEdits, exactSeeds } from './exact-edits.js';
-import { explore, withMeasurement, type ExploreReport, type Measured } from './explore.js';
+import { explore, withMeasurement, type Measured } from './explore.js';
 import { distanceOver } from './distance.js';
 import type { Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
 import { describeTraining, type TrainingPlan } from './finish-by-training.js';
 import { handOver, type FrontFile } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
+import { confidenceText, describe } from './optimize-words.js';
 import { leastScore } from './least-score.js';
 import { createRefusals } from './refusals.js';
 import { chooseRounding } from './rounding.js';
 import { factorsText, openTiming } from './timing.js';
 import { reachable, targetsOf, unreachableNote } from './targets.js';
 import { createVariation } from './variation.js';
-import type { Confidence } from './trust.js';
 import { openWorkshop, probeBatch, workerThreads, type EffortPlan } from './workshop.js';
 
 export interface OptimizeOptions {
@@ -366,46 +366,4 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
   } finally {
     await workshop.close();
   }
-}
-
-// --- words -----------------------------------------------------------------------------------------------------------------
-
-function confidenceText(confidence: Confidence | undefined, metric: string): string | undefined {
-  if (confidence === undefined) return undefined;
-  const { predictor, belief, foretold, foretoldSpearman, fellBack } = confidence;
-  const parts = [
-    ...(belief === undefined
-      ? []
-      : [
-          `left-out rank correlation ${belief.spearman.toFixed(2)}, mean error ${belief.meanAbsoluteError.toPrecision(2)} ${metric}, ${belief.samples} networks`,
-        ]),
-    ...(foretoldSpearman === undefined
-      ? []
-      : [`of the last ${foretold} that were foretold, then measured: ${foretoldSpearman.toFixed(2)}`]),
-  ];
-  const sure = parts.length === 0 ? 'nothing known of it yet' : parts.join('; ');
-  return fellBack
-    ? `the predictor ranks no better than chance (${sure}): "${predictor}" is asked until it does`
-    : `predictor "${predictor}": ${sure}`;
-}
-
-function describe(report: ExploreReport, of: number, original: Measured, metric: string): OptimizeReport {
-  const feasible = report.measured.filter((m) => violation(report.constraints, m) === 0);
-  const best = feasible.reduce<Measured | undefined>(
-    (a, b) => (a === undefined || b.score > a.score ? b : a),
-    undefined,
-  );
-  const price = priceOf(report.constraints);
-  return {
-    stage: report.stage,
-    measured: report.tried,
-    of,
-    generation: report.generation,
-    scored: report.scored,
-    hypervolume: report.hypervolume,
-    original: { score: original.score, metric },
-    ...(best === undefined
-      ? {}
-      : { best: { score: best.score, share: (best[price] ?? best.macs) / (original[price] ?? original.macs) } }),
-  };
 }

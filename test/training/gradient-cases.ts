@@ -23,6 +23,14 @@ import {
   batchNorm,
   layerNorm,
   channelNorm,
+  recurrent,
+  attention,
+  loss,
+  softmax,
+  type Draw,
+  type CaseMaker,
+} from './gradient-makers.js';
+import {
   slice,
   pad,
   concat,
@@ -33,13 +41,7 @@ import {
   scatterElements,
   scatterNd,
   resize,
-  recurrent,
-  attention,
-  loss,
-  softmax,
-  type Draw,
-  type CaseMaker,
-} from './gradient-makers.js';
+} from './gradient-makers-movement.js';
 
 /** Several makers share one operator's name where its versions or options differ. */
 export const gradientCases: readonly (readonly [string, CaseMaker])[] = [
