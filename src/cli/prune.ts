@@ -202,7 +202,15 @@ async function prune(
     ...(knowledge === undefined ? {} : { knowledge }),
     ...(first === undefined ? {} : { sensitivity: first }),
   };
-  const asked = { name: criterion, importance };
+  // arithmetic on 8 bits teaches nothing that a float can be refitted to: what nobody asked for is then left out
+  const groups = base.groups.groups;
+  const blind =
+    args.criterion === undefined &&
+    knowledge !== undefined &&
+    groups.length > 0 &&
+    groups.every((g) => knowledge.removal(g.id) === undefined);
+  if (blind) notes.push('no layer can be refitted from samples here: channels chosen by their weights alone');
+  const asked = blind ? { name: 'l2', importance: criterionOf('l2', plugins) } : { name: criterion, importance };
   const dead =
     args.steps > 1
       ? await gradual(base, budgetMacs, asked, args, async (gone) => (gone.size === 0 ? first! : judge(gone, 'gates')))
@@ -240,7 +248,7 @@ async function prune(
     budgetMacs,
     params: made.cost.params,
     originalParams: base.cost.params,
-    criterion,
+    criterion: asked.name,
     recover: mode,
     notes,
     groups: Object.fromEntries(
