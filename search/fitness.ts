@@ -4,7 +4,6 @@ import type { ChannelGroup } from '../src/analysis/groups.js';
 import type { Graph } from '../src/ir/graph.js';
 import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
 import type { PredictorInput } from '../src/predictor/predictor.js';
-
 import { EDITS } from '../src/predictor/refit-level.js';
 import { createSketcher, type Sketcher } from '../src/predictor/sketch.js';
 import { macsModel, paramsModel, type CostModel } from './cost-model.js';
