@@ -13,7 +13,7 @@ import type { Runtime } from '../src/runtime/runtime.js';
 import { batchThatFits, distillation, lossOfAllOutputs } from '../src/training/distillation.js';
 import { train, type TrainOptions, type TrainReport, type TrainResult } from '../src/training/trainer.js';
 import { dominates } from './dominance.js';
-import { measureFile, type Figure, type FinishOptions } from './finish.js';
+import { measureFile, type Figure, type Finished, type FinishOptions } from './finish.js';
 import { withFoldedNorms } from './fold-norms.js';
 import type { FrontReport, Refitted } from './front.js';
 import { genomeKey } from './genome.js';
@@ -111,13 +111,7 @@ function better(after: Figure, before: Figure, sign: number): boolean {
   return now !== undefined && then !== undefined && now < then;
 }
 
-interface Distilled {
-  readonly file: string;
-  readonly macs: number;
-  readonly params: number;
-  readonly memoryBytes: number;
-  readonly measured: Figure;
-  readonly test?: Figure;
+interface Distilled extends Finished {
   readonly steps: number;
 }
 

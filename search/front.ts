@@ -6,7 +6,7 @@ import type { Dataset } from '../src/data/dataset.js';
 import { isOfTheSystem, messageOf, PareError } from '../src/errors.js';
 import { evaluate, recordOutputs, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import type { OpTable } from '../src/ops/op.js';
-import type { Belief, Predictor } from '../src/predictor/predictor.js';
+import type { Predictor } from '../src/predictor/predictor.js';
 import type { Rng } from '../src/rng.js';
 import type { Session } from '../src/runtime/runtime.js';
 import { writeJson } from './archive.js';
@@ -19,6 +19,7 @@ import type { Measured } from './explore.js';
 import type { Candidate } from './fitness.js';
 import { figureOf, type Figure, type Finished, type FrontMember } from './finish.js';
 import { genomeKey, type Genome } from './genome.js';
+import type { FrontFile } from './front-file.js';
 import { finishByTraining, type TrainingPlan } from './finish-by-training.js';
 import { createForeteller, effortGain, type Foreteller } from './foretell.js';
 import { chooseMembers, type Choice } from './members.js';
@@ -27,36 +28,6 @@ import { beliefOf } from './trust.js';
 import type { Rounding } from './rounding.js';
 import type { Variation } from './variation.js';
 import type { EffortPlan, Workshop } from './workshop.js';
-
-/** front.json. */
-export interface FrontFile {
-  readonly model: string;
-  readonly metric: string;
-  readonly constraints: Constraints;
-  /** The run was interrupted: this is what it had, refitted as the search does. Absent otherwise. */
-  readonly interrupted?: true;
-  /** False: no candidate holds the constraints, these come closest; `note` says why. */
-  readonly reached: boolean;
-  readonly note?: string;
-  /** How widths were rounded, and why so. */
-  readonly rounding: Rounding;
-  readonly original: {
-    readonly macs: number;
-    readonly params: number;
-    readonly memoryBytes: number;
-    readonly measured: Figure;
-    readonly test?: Figure;
-  };
-  /** What the search's predictor thinks of itself: of scores as the search measures them. */
-  readonly belief?: Belief;
-  /** What `predicted` of the candidates means, and how well it is foretold of the networks that were refitted, each left out. */
-  readonly foretelling: { readonly quantity: string; readonly belief?: Belief };
-  /** What the predictor says of each measured candidate when that one is left out; in the order of archive.jsonl. */
-  readonly leaveOneOut?: readonly number[];
-  readonly candidates: readonly FrontMember[];
-  /** Chosen ones that did not pass the last stage, and why. Absent when all did. */
-  readonly leftOut?: readonly { readonly genome: Genome; readonly reason: string }[];
-}
 
 export interface FrontOptions {
   readonly workshop: Workshop;

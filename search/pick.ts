@@ -4,7 +4,7 @@ import { copyFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { PareError } from '../src/errors.js';
 import type { FrontMember } from './finish.js';
-import type { FrontFile } from './front.js';
+import type { FrontFile } from './front-file.js';
 
 /** Copies the member to OUT/picked.onnx; throws PareError when none holds. */
 export function pick(condition: string, out: string, front: FrontFile): { from: string; file: string } {

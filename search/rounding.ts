@@ -12,7 +12,7 @@ import { readModel } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createFitness } from './fitness.js';
 import type { Genome } from './genome.js';
-import { createReplayer, surgeryWith, type Surgery } from './replay.js';
+import { createReplayer, surgeryWith, type Surgery, type Replayer } from './replay.js';
 import { pruneChannels } from './mutations/prune-channels.js';
 
 export interface Rounding {
@@ -55,13 +55,7 @@ function storedRounding(config: string): Rounding | undefined {
 async function timedRounding(base: Analysis, surgery: Surgery, ignore: (name: string) => boolean): Promise<Rounding> {
   const [rounded, under] = roundingProbes(base, surgery, ignore);
   if (rounded === undefined || under === undefined) return { roundTo: MULTIPLE, why: 'default' };
-  const replayer = createReplayer(base, {
-    surgery,
-    mutations: [pruneChannels(surgery)],
-    ignore,
-    roundTo: 1,
-    maxRatio: 1,
-  });
+  const replayer = unrounded(base, surgery, ignore);
   const time = (genome: Genome): Promise<number> => quietLatency(replayer.replay(genome), { rounds: 40, maxMs: 1500 });
   const [a, b] = [await time(rounded), await time(under)];
   // Units that take no time are worth keeping; those that do are not.
@@ -74,13 +68,7 @@ export function roundingProbes(
   surgery: Surgery,
   ignore: (name: string) => boolean,
 ): readonly [Genome, Genome] | readonly [undefined, undefined] {
-  const replayer = createReplayer(base, {
-    surgery,
-    mutations: [pruneChannels(surgery)],
-    ignore,
-    roundTo: 1,
-    maxRatio: 1,
-  });
+  const replayer = unrounded(base, surgery, ignore);
   const fitness = createFitness(replayer);
   const { groups } = fitness.base;
   const wide = (size: number, steps: number): boolean => steps > 1 && size >= 2 * MULTIPLE;
@@ -95,4 +83,10 @@ export function roundingProbes(
       }),
     );
   return [at(0), at(1)];
+}
+
+/** Channels alone, of any width. */
+function unrounded(base: Analysis, surgery: Surgery, ignore: (name: string) => boolean): Replayer {
+  const mutations = [pruneChannels(surgery)];
+  return createReplayer(base, { surgery, mutations, ignore, roundTo: 1, maxRatio: 1 });
 }

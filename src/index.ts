@@ -105,7 +105,7 @@ export type { Figure, FrontMember } from '../search/finish.js';
 export { genomeKey, type Edit, type Genome, type Json } from '../search/genome.js';
 export { losslessMutations, standardMutations } from '../search/mutations/index.js';
 export type { Mutation, MutationContext, Place } from '../search/mutations/mutation.js';
-export type { FrontFile } from '../search/front.js';
+export type { FrontFile } from '../search/front-file.js';
 export { optimize, type OptimizeOptions, type OptimizeReport, type OptimizeResult } from '../search/optimize.js';
 export { pick } from '../search/pick.js';
 export { createReplayer, surgeryWith, type Replayer, type ReplayOptions, type Surgery } from '../search/replay.js';
