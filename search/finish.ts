@@ -161,6 +161,11 @@ async function verifyMasked(
   const feeds = dataset.batch(Array.from({ length: batch }, (_, i) => fit[i % fit.length]!)).inputs;
   const pruned = await outputsOf(runtime, replayer.replay(genome), feeds);
   const masked = await outputsOf(runtime, maskModel(replayer.structure(structure), dead), feeds);
+  // a last bit decides to which step of a scale a value is rounded, and later layers carry such steps on; a wrong cut is off by all of it
+  const steps = replayer
+    .structure(structure)
+    .model.graph.nodes.some((n) => /Quantize|^QLinear|Integer$/u.test(n.opType));
+  const tolerance = steps ? 0.1 : 1e-3;
   for (const [name, tensor] of masked) {
     const expected = floatsOf(tensor);
     const got = floatsOf(pruned.get(name) ?? tensor);
@@ -170,7 +175,7 @@ async function verifyMasked(
       difference += (expected[i]! - got[i]!) ** 2;
       size += expected[i]! ** 2;
     }
-    if (got.length !== expected.length || Math.sqrt(difference) > 1e-3 * Math.sqrt(size) + 1e-6) {
+    if (got.length !== expected.length || Math.sqrt(difference) > tolerance * Math.sqrt(size) + 1e-6) {
       throw new PareError(
         `output "${name}": the pruned network differs from the masked original (relative ${Math.sqrt(difference / size).toExponential(1)}); please report the model, this is a defect of Pare`,
       );
