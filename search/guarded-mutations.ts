@@ -58,6 +58,7 @@ function guarded(mutation: Mutation, say: (sentence: string) => void): Mutation 
     name,
     summary: mutation.summary,
     law: mutation.law,
+    ...(mutation.refit === undefined ? {} : { refit: mutation.refit }),
     propose: (context, rng) => offered('propose', undefined, () => mutation.propose(context, rng)),
     apply: (params, context) => done('apply', () => checked(mutation.apply(params, context))),
     ...(mutation.places === undefined ? {} : { places: (c) => offered('places', [], () => mutation.places!(c)) }),
