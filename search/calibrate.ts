@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { recordOutputs } from '../src/measure/evaluate.js';
 import { createEnsemble } from '../src/predictor/ensemble.js';
-import { EDITS } from '../src/predictor/refit-level.js';
+import { editCounts } from '../src/predictor/refit-level.js';
 import type { Rng } from '../src/rng.js';
 import { openJsonLog } from './checkpoint.js';
 import { ahead } from './evaluator.js';
@@ -88,7 +88,7 @@ export async function drawCalibration(
   const point = (c: Candidate, score: number): number[] => [
     c.macs / original.macs,
     Math.log(Math.max(0, original.score - score) / scale + 0.02) / 3,
-    ...[...c.signals].filter(([name]) => name.startsWith(EDITS)).map(([, edits]) => (edits > 0 ? 0.5 : 0)),
+    ...editCounts(c).map(([, edits]) => (edits > 0 ? 0.5 : 0)),
   ];
   const points = drawn.map((c, i) => point(c, said[i]!.mean));
   return farthestFirst(points, [point(original, original.score)], count)

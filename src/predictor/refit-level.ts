@@ -22,6 +22,11 @@ export interface RefitLevel {
 /** What the names of signals that count edits of one kind begin with. */
 export const EDITS = 'edits:';
 
+/** How many edits of each kind a network has, by the name of the signal. */
+export function editCounts({ signals }: PredictorInput): (readonly [string, number])[] {
+  return [...signals].filter(([name]) => name.startsWith(EDITS));
+}
+
 /** Below this there is nothing to learn from. */
 export const FEWEST_REFITS = 4;
 
@@ -35,7 +40,7 @@ export async function fitRefitLevel(samples: readonly LevelSample[], best: numbe
       ['lost', Math.max(0, best - low) / scale],
       ['loss', input.signals.get('loss') ?? 0],
       ['macs', input.signals.get('macs') ?? 0],
-      ...[...input.signals].filter(([name]) => name.startsWith(EDITS)),
+      ...editCounts(input),
     ]),
   });
   const predictor = createEnsemble(rng);
