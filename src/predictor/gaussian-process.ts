@@ -1,5 +1,6 @@
 // Gaussian process regression (Rasmussen and Williams 2006) with a Matern-3/2 and a linear kernel over two blocks of features, and what
 // it would say of every group of rows had the group been left out, in closed form (ibid. 5.12 for groups): one factorisation for all.
+import { cholesky, inverseFromCholesky } from '../recovery/linear-algebra.js';
 
 export interface ProcessOptions {
   /** Length scales of the two blocks, in standard deviations of a typical column. */
@@ -76,23 +77,13 @@ function standardised(rows: readonly Float64Array[]): Float64Array[] {
   return rows.map((row) => row.map((v, f) => (v - mean[f]!) / (Math.sqrt(square[f]!) || 1)));
 }
 
-/** The inverse of a symmetric positive definite matrix, by Gauss and Jordan in place on a copy. */
+/** The inverse of a symmetric positive definite matrix. */
 function invert(matrix: readonly Float64Array[]): Float64Array[] {
   const n = matrix.length;
-  const a = matrix.map((row) => Float64Array.from(row));
-  for (let p = 0; p < n; p++) {
-    const pivot = 1 / a[p]![p]!;
-    const own = a[p]!;
-    own[p] = 1;
-    for (let j = 0; j < n; j++) own[j]! *= pivot;
-    for (let i = 0; i < n; i++) {
-      if (i === p) continue;
-      const row = a[i]!;
-      const factor = row[p]!;
-      if (factor === 0) continue;
-      row[p] = 0;
-      for (let j = 0; j < n; j++) row[j]! -= factor * own[j]!;
-    }
-  }
-  return a;
+  const flat = new Float64Array(n * n);
+  matrix.forEach((row, i) => flat.set(row, i * n));
+  const factor = cholesky(flat, n);
+  if (factor === undefined) throw new RangeError('invert: the matrix is not positive definite');
+  const inverse = inverseFromCholesky(factor, n);
+  return matrix.map((_, i) => inverse.subarray(i * n, (i + 1) * n));
 }
