@@ -2,6 +2,7 @@
 // search never saw.
 import { join } from 'node:path';
 import type { OpTable } from '../src/ops/op.js';
+import { roundsToSteps } from '../src/ops/quantize.js';
 import { countCost } from '../src/analysis/cost.js';
 import { maskModel } from '../src/analysis/mask.js';
 import { inferShapes } from '../src/analysis/shapes.js';
@@ -162,9 +163,7 @@ async function verifyMasked(
   const pruned = await outputsOf(runtime, replayer.replay(genome), feeds);
   const masked = await outputsOf(runtime, maskModel(replayer.structure(structure), dead), feeds);
   // a last bit decides to which step of a scale a value is rounded, and later layers carry such steps on; a wrong cut is off by all of it
-  const steps = replayer
-    .structure(structure)
-    .model.graph.nodes.some((n) => /Quantize|^QLinear|Integer$/u.test(n.opType));
+  const steps = replayer.structure(structure).model.graph.nodes.some((n) => roundsToSteps(n.opType));
   const tolerance = steps ? 0.1 : 1e-3;
   for (const [name, tensor] of masked) {
     const expected = floatsOf(tensor);

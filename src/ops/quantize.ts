@@ -64,3 +64,8 @@ export const quantizeOps: readonly OpDef[] = [
     ],
   },
 ];
+
+/** Whether results are rounded to steps of a scale: a last bit of the input may move them by a whole step. */
+export function roundsToSteps(opType: string): boolean {
+  return /Quantize|^QLinear|^QGemm$|Integer$/u.test(opType);
+}
