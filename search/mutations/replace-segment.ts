@@ -201,7 +201,7 @@ function replaced(segment: Segment, chain: Chain, context: MutationContext) {
     [end, chain.to],
   ]);
   let conv = 0;
-  const made2 = graph.nodes.map((node): Node => {
+  const copies = graph.nodes.map((node): Node => {
     const own = node.opType === 'Conv' ? conv++ : -1;
     const inputs = node.inputs.map((name, i) => {
       const tensor = graph.initializers.get(name);
@@ -219,7 +219,7 @@ function replaced(segment: Segment, chain: Chain, context: MutationContext) {
     });
     return { ...node, name: `${stem}.${node.name}`, inputs, outputs };
   });
-  edit.replace(at, made2);
+  edit.replace(at, copies);
   return edit.model();
 }
 

@@ -10,7 +10,7 @@ import { inferShapes } from './shapes.js';
 /** Branches within branches are found in rounds. */
 const MOST_ROUNDS = 16;
 
-/** Operators that a cut of their result is not carried back through (see constant-chains.ts). */
+/** Operators that take weights apart: a cut of their result is carried back only where the rest of the weight is unused (see constant-chains.ts), so they are computed once. */
 const OPAQUE: ReadonlySet<string> = new Set(['Slice', 'Split', 'Gather', 'Tile']);
 
 export function prepare(model: Model, table: OpTable): Model {
