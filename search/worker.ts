@@ -5,9 +5,9 @@ import { openDataset } from '../src/data/dataset.js';
 import { parseModel } from '../src/onnx/read.js';
 import { standardOps } from '../src/ops/index.js';
 import { knowledgeOf } from '../src/recovery/knowledge.js';
-import { withFloatWeights } from '../src/recovery/quantized-weights.js';
 import { serveCrew } from '../src/runtime/crew-member.js';
 import { ortRuntime } from '../src/runtime/ort.js';
+import { baseNetwork } from './base-network.js';
 import { inlineEvaluator, measuredOn, type RecoveryContext } from './evaluator.js';
 import { finish } from './finish.js';
 import { matcher } from './ignore.js';
@@ -25,7 +25,7 @@ serveCrew(parentPort, (opening) => {
 function openPlace(o: Opening): (job: PlacedJob) => Promise<unknown> {
   const surgery = surgeryWith(standardOps);
   const read = parseModel(o.bytes, { directory: dirname(o.path), name: basename(o.path) });
-  const { model, quantized } = withFloatWeights(read);
+  const { model, quantized } = baseNetwork(read, standardOps);
   const base = surgery.analyse(model);
   const replayer = createReplayer(base, {
     surgery,

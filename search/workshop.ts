@@ -2,19 +2,18 @@
 // out, the knowledge of the base network, replay and fitness. `pare compare` makes the same again from a finished run's settings.
 import { splitDataset } from '../src/data/batches.js';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
-import { prepare } from '../src/analysis/prepare.js';
 import { PareError } from '../src/errors.js';
 import { checkData } from '../src/measure/check-data.js';
 import { evaluate, recordOutputs, safeBatch, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { readModel } from '../src/onnx/read.js';
 import { standardOps } from '../src/ops/index.js';
 import type { OpTable } from '../src/ops/op.js';
-import { withFloatWeights } from '../src/recovery/quantized-weights.js';
 import { learnFrom } from '../src/recovery/recover.js';
 import { knowledgeOf, type Knowledge } from '../src/recovery/knowledge.js';
 import { createRng } from '../src/rng.js';
 import { shared } from '../src/runtime/crew.js';
 import type { Runtime, RuntimeTensor, Session } from '../src/runtime/runtime.js';
+import { baseNetwork } from './base-network.js';
 import { resultOf, type Effort, type RecoveryContext } from './evaluator.js';
 import { withMeasurement, type Measured } from './explore.js';
 import { createFitness, type Candidate, type Fitness } from './fitness.js';
@@ -106,7 +105,7 @@ export async function* openWorkshop(options: WorkshopOptions): AsyncGenerator<Wo
   const { runtime, table, seed, plan, signal } = options;
   const surgery = surgeryWith(table);
   const own = guardMutations(options.mutations);
-  const { model, quantized } = withFloatWeights(prepare(readModel(options.model), table));
+  const { model, quantized } = baseNetwork(readModel(options.model), table);
   const base = surgery.analyse(model);
   const { macs, params } = base.cost;
   yield {

@@ -1,13 +1,18 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Model, Node } from '../../src/ir/graph.js';
+import { floatTensor, int64Tensor, readFloats } from '../../src/ir/tensor.js';
+import { readModel } from '../../src/onnx/read.js';
+import { writeModel } from '../../src/onnx/write.js';
 import { standardOps } from '../../src/ops/index.js';
 import { JobLost, openCrew, shared } from '../../src/runtime/crew.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
 import { ahead } from '../../search/evaluator.js';
 import { optimize, type OptimizeOptions } from '../../search/optimize.js';
+import { contentOf, smallExample } from '../small-run.js';
+import { runToEnd, smallEffort } from './open-search.js';
 
 let folder = '';
 beforeAll(() => {
@@ -90,9 +95,8 @@ test('ahead gives results in order, holds its limit, and starts nothing more whe
 });
 
 describe('a run on the shipped example', () => {
-  const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
   const settings = (out: string, changes: Partial<OptimizeOptions>): OptimizeOptions => ({
-    model: example('shapes-resnet.onnx'),
+    model: join(folder, 'net.onnx'),
     data: join(folder, 'calib.json'),
     out: join(folder, out),
     wishes: { flops: '50%' },
@@ -101,42 +105,27 @@ describe('a run on the shipped example', () => {
     table: standardOps,
     version: '0.0.0',
     effort: {
+      ...smallEffort,
       calibration: { mode: 'reconstruct', images: 16, positions: 8 },
-      final: { mode: 'reconstruct', images: 24, positions: 16 },
       calibrators: 2,
-      learnImages: 40,
-      scoreImages: 60,
-      heldImages: 60,
       members: 3,
     },
     runtime: ortRuntime(),
     ...changes,
   });
-  const contentOf = (out: string): Map<string, string> => {
-    const root = join(folder, out);
-    const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).sort();
-    const files = names.filter((name) => name !== 'run.json' && statSync(join(root, name)).isFile());
-    return new Map(files.map((name) => [name, readFileSync(join(root, name)).toString('latin1')]));
-  };
-  const run = async (options: OptimizeOptions): Promise<void> => {
-    const steps = optimize(options);
-    while ((await steps.next()).done !== true);
-  };
+  const content = (out: string): Map<string, string> => contentOf(join(folder, out));
   let expected: ReadonlyMap<string, string>;
   beforeAll(async () => {
-    // The cast: our own manifest.
-    const manifest = JSON.parse(readFileSync(example('calib.json'), 'utf8')) as { readonly files: readonly string[] };
-    const files = manifest.files.map(example);
-    writeFileSync(join(folder, 'calib.json'), JSON.stringify({ ...manifest, files, limit: 200 }));
-    await run(settings('inline', {}));
-    expected = contentOf('inline');
+    smallExample(folder, { calib: 200 });
+    await runToEnd(settings('inline', {}));
+    expected = content('inline');
   }, 60_000);
 
   test.each([1, 2, 3])(
     'by %i workers gives the same bytes as in this process',
     async (workers) => {
-      await run(settings(`by-${workers}`, { workers }));
-      expect(contentOf(`by-${workers}`)).toEqual(expected);
+      await runToEnd(settings(`by-${workers}`, { workers }));
+      expect(content(`by-${workers}`)).toEqual(expected);
     },
     60_000,
   );
@@ -150,7 +139,46 @@ describe('a run on the shipped example', () => {
       }
     };
     await expect(broken()).rejects.toThrow('enough');
-    await run(settings('broken', { workers: 1, resume: true }));
-    expect(contentOf('broken')).toEqual(expected);
+    await runToEnd(settings('broken', { workers: 1, resume: true }));
+    expect(content('broken')).toEqual(expected);
+  }, 60_000);
+
+  test('workers see the network as it was prepared: a weight that is sliced out of a larger one', async () => {
+    const model = join(folder, 'sliced.onnx');
+    writeModel(withSlicedWeight(readModel(join(folder, 'net.onnx'))), model);
+    await runToEnd(settings('sliced', { model, evaluations: 3 }));
+    await runToEnd(settings('sliced-by-2', { model, evaluations: 3, workers: 2 }));
+    expect(content('sliced-by-2')).toEqual(content('sliced'));
   }, 60_000);
 });
+
+/** The weights of the second convolution come from a tensor with one output channel more. */
+function withSlicedWeight(model: Model): Model {
+  const { graph } = model;
+  const conv = graph.nodes.filter((n) => n.opType === 'Conv')[1]!;
+  const name = conv.inputs[1]!;
+  const weight = graph.initializers.get(name)!;
+  const [outputs, ...rest] = weight.dims;
+  const size = rest.reduce((a, b) => a * b, 1);
+  const larger = new Float32Array((outputs! + 1) * size);
+  larger.set(readFloats(weight));
+  const initializers = new Map(graph.initializers);
+  initializers.delete(name);
+  initializers.set('larger', floatTensor('larger', [outputs! + 1, ...rest], larger));
+  for (const [key, value] of [
+    ['from', 0],
+    ['to', outputs!],
+    ['axis', 0],
+  ] as const) {
+    initializers.set(key, int64Tensor(key, [value]));
+  }
+  const slice: Node = {
+    name: 'slice',
+    opType: 'Slice',
+    domain: '',
+    inputs: ['larger', 'from', 'to', 'axis'],
+    outputs: [name],
+    attributes: new Map(),
+  };
+  return { ...model, graph: { ...graph, nodes: [slice, ...graph.nodes], initializers } };
+}
