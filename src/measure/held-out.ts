@@ -16,7 +16,10 @@ export interface HeldOutOptions {
   /** Of the samples; 0: none. */
   readonly share: number;
   readonly batch: number;
-  /** What to agree with when the data have neither labels nor targets. */
+  /**
+   * What to be like: a network that starts close to it gives the right classes of samples that the teacher was trained on already, and
+   * only the divergence from its scores (of class scores; else the data's own metric, or the agreement) still tells better from worse.
+   */
   readonly teacher?: Model;
   readonly threads?: number;
 }
@@ -31,7 +34,7 @@ export async function heldOutPart(dataset: Dataset, options: HeldOutOptions): Pr
   if (indices.length === 0) return undefined;
   const load = { intraOpThreads: threads };
   let reference: RecordedOutputs | undefined;
-  if (!own && teacher !== undefined) {
+  if (teacher !== undefined) {
     reference = await withSession(runtime, teacher, load, (s) => recordOutputs(s, dataset, { indices, batch }));
   }
   return {
@@ -40,6 +43,7 @@ export async function heldOutPart(dataset: Dataset, options: HeldOutOptions): Pr
       withSession(runtime, model, load, async (session) => {
         const how = reference === undefined ? { indices, batch } : { indices, batch, reference };
         const { metric, value, higherIsBetter, versus } = await evaluate(session, dataset, how);
+        if (versus?.kl !== undefined) return { metric: 'kl', value: versus.kl.value, higherIsBetter: false };
         return { metric, value: metric === 'relative-error' ? versus!.relativeError.value : value, higherIsBetter };
       }),
   };
