@@ -2,7 +2,7 @@
 import { attrInt, attrInts, attrString } from '../ir/graph.js';
 import { normal } from './channel-rules.js';
 import { flat, isBlank } from './labels.js';
-import type { ChannelRule } from './op.js';
+import type { ChannelContext, ChannelRule, Labels } from './op.js';
 
 /** Resize, Upsample: channels pass; sizes that name the channel count follow. */
 export const resized: ChannelRule = (c) => {
@@ -27,11 +27,17 @@ export const resized: ChannelRule = (c) => {
   });
 };
 
+/** Channels lie along axis 1 of an image only. */
+function byChannel(c: ChannelContext): Labels {
+  let x = c.labels(0);
+  for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+  return x;
+}
+
 /** DepthToSpace: the block x block channels that make one output channel are one unit. */
 export const depthToSpace: ChannelRule = (c) => {
-  let x = c.labels(0);
+  const x = byChannel(c);
   if (isBlank(x)) return;
-  for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
   const atoms = c.along(x, 1);
   const block = attrInt(c.node, 'blocksize', 1) ** 2;
   const count = atoms.length / block;
@@ -47,9 +53,8 @@ export const depthToSpace: ChannelRule = (c) => {
 
 /** SpaceToDepth: every channel becomes block x block channels that share its label. */
 export const spaceToDepth: ChannelRule = (c) => {
-  let x = c.labels(0);
+  const x = byChannel(c);
   if (isBlank(x)) return;
-  for (let k = 2; k < 4; k++) x = c.whole(x, k, 'channels lie along space');
   const atoms = c.along(x, 1);
   const shape = c.outputShape(0);
   c.output(
@@ -64,8 +69,7 @@ export const spaceToDepth: ChannelRule = (c) => {
 
 /** GridSample, RoiAlign: channels (axis 1) are read at places that further operands name. */
 export const sampled: ChannelRule = (c) => {
-  let x = c.labels(0);
   for (let i = 1; i < c.arity; i++) if (c.present(i)) c.freeze(c.labels(i), 'used as places');
-  for (let k = 0; k < x.shape.length; k++) if (k !== 1) x = c.whole(x, k, 'channels lie along space');
+  const x = byChannel(c);
   if (!isBlank(x)) c.output(0, c.spread(c.along(x, 1), 1, c.outputShape(0)));
 };

@@ -69,10 +69,15 @@ function mergePair(c: ChannelContext, first: Operand, second: Operand): Operand 
   if (isBlank(a) && isBlank(b)) return { labels: a, full };
   const reason = 'meets a value without these channels';
   const axes = a.shape.map((_, k) => k);
-  for (const k of axes) {
-    // one side really has the axis but does not change along it: it could not follow
-    if (c.varies(a, k) && second.full[k]! && !c.varies(b, k)) a = c.whole(a, k, reason);
-    else if (c.varies(b, k) && first.full[k]! && !c.varies(a, k)) b = c.whole(b, k, reason);
+  for (let again = true; again;) {
+    again = false;
+    for (const k of axes) {
+      // one side really has the axis but does not change along it: it could not follow. What stays so may no longer change along others
+      if (c.varies(a, k) && second.full[k]! && !c.varies(b, k)) a = c.whole(a, k, reason);
+      else if (c.varies(b, k) && first.full[k]! && !c.varies(a, k)) b = c.whole(b, k, reason);
+      else continue;
+      again = true;
+    }
   }
   const ofA = axes.filter((k) => c.varies(a, k));
   const ofB = axes.filter((k) => c.varies(b, k));

@@ -46,6 +46,8 @@ export function randomInputs(
   return feeds;
 }
 
+type Optimization = 'basic' | 'disabled';
+
 export interface Compared {
   readonly output: string;
   /** Dims of the output in the pruned and in the masked network; they have to be the same. */
@@ -60,10 +62,11 @@ export async function compareLaw(
   analysis: Analysis,
   dead: DeadUnits,
   feeds: ReadonlyMap<string, RuntimeTensor>,
+  optimization: Optimization = 'basic',
 ): Promise<{ readonly pruned: Model; readonly outputs: readonly Compared[] }> {
   const pruned = pruneModel(analysis, dead);
-  const b = await run(maskModel(analysis, dead), feeds);
-  const a = await run(pruned, feeds);
+  const b = await run(maskModel(analysis, dead), feeds, optimization);
+  const a = await run(pruned, feeds, optimization);
   const outputs = [...b].map(([output, expected]): Compared => {
     const actual = a.get(output);
     const y = floatsOf(expected);
@@ -81,6 +84,7 @@ export async function compareLaw(
 export async function run(
   model: Model,
   feeds: ReadonlyMap<string, RuntimeTensor>,
+  optimization: Optimization = 'basic',
 ): Promise<ReadonlyMap<string, RuntimeTensor>> {
-  return await withSession(runtime, model, { optimization: 'basic' }, (s) => s.run(feeds));
+  return await withSession(runtime, model, { optimization }, (s) => s.run(feeds));
 }

@@ -66,20 +66,30 @@ export async function tryOperator(c: OperatorCase, n: number): Promise<Outcome> 
     for (const k of [1, 2]) {
       if ((await differs(analysis, dead, rng.fork(`inputs/${k}`), batch)) === undefined) return found;
     }
+    // onnxruntime 1.30 fuses MatMul and BatchNormalization across a Transpose where the sizes happen to match: its optimiser is not the law
+    if ((await differs(analysis, dead, rng.fork('inputs/0'), batch, 'disabled')) === undefined) {
+      return { kind: 'not run', reason: 'gives something else once onnxruntime optimises it' };
+    }
     return bad(first);
   } catch (error) {
     return bad(sentence(error));
   }
 }
 
-async function differs(analysis: Analysis, dead: DeadUnits, rng: Rng, batch: number): Promise<string | undefined> {
+async function differs(
+  analysis: Analysis,
+  dead: DeadUnits,
+  rng: Rng,
+  batch: number,
+  optimization?: 'disabled',
+): Promise<string | undefined> {
   let compared;
   try {
-    compared = await compareLaw(analysis, dead, randomInputs(analysis.model, rng, batch));
+    compared = await compareLaw(analysis, dead, randomInputs(analysis.model, rng, batch), optimization);
   } catch (error) {
     // where the batch is folded into channels, masks only fit the batch that they were made for
     if (batch === 1) throw error;
-    compared = await compareLaw(analysis, dead, randomInputs(analysis.model, rng, 1));
+    compared = await compareLaw(analysis, dead, randomInputs(analysis.model, rng, 1), optimization);
   }
   const { pruned, outputs } = compared;
   checkModel(pruned);
