@@ -85,4 +85,6 @@ const PATH_ERRORS: ReadonlyMap<string, string> = new Map([
   ['ENOENT', 'there is no such file or folder; check the path'],
   ['ENOTDIR', 'a part of this path is a file, not a folder; choose another place'],
   ['EISDIR', 'is a folder; give the name of a file'],
+  ['ENAMETOOLONG', 'the name is longer than this system allows; check the path'],
+  ['ELOOP', 'links on this path lead in a circle; check the path'],
 ]);

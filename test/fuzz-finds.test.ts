@@ -41,7 +41,7 @@ test('names with line breaks stay in one line', () => {
   expect(() => checkModel(broken, { placeholders: true })).toThrow('uses "a\\n\\u0009b", which nothing makes');
 });
 
-test('a manifest without files, and one whose data are a folder', () => {
+test('a manifest without files, one whose data are a folder, and names that the system refuses', () => {
   const folder = mkdtempSync(join(tmpdir(), 'pare-finds-'));
   try {
     const path = join(folder, 'm.json');
@@ -50,6 +50,10 @@ test('a manifest without files, and one whose data are a folder', () => {
     expect(() => openDataset(path, inputs)).toThrow(/"files" is missing/);
     writeFileSync(path, JSON.stringify({ format: 'idx', files: ['.'] }));
     expect(() => openDataset(path, inputs)).toThrow(/is no file of data: it is a folder or a device/);
+    for (const name of ['a'.repeat(5000), 'a\u0000b']) {
+      writeFileSync(path, JSON.stringify({ format: 'idx', files: [name] }));
+      expect(() => openDataset(path, inputs)).toThrow(PareError);
+    }
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,9 +1,9 @@
 // The data manifest: a JSON file that writes down where data are and how they become the network's inputs, and its parser.
 // Preprocessing of an image: decode, channel order, resize, crop, then (x * scale - mean) / std per channel, then layout.
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, type Stats } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
-import { messageOf, PareError } from '../errors.js';
+import { failAt, messageOf, PareError } from '../errors.js';
 
 const perChannel = z.union([z.number(), z.array(z.number()).min(1)]);
 const size = z.union([z.int().positive(), z.tuple([z.int().positive(), z.int().positive()])]);
@@ -69,7 +69,7 @@ export interface LocatedManifest {
 /** A manifest file, or a .npz (.npy) file whose `x` (and `y`) are taken as they are. */
 export function readManifest(path: string): LocatedManifest {
   const name = `"${path}"`;
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = statsOf(path);
   if (stats === undefined) throw new PareError(`data ${name}: there is no such file`);
   if (stats.isDirectory()) throw new PareError(`data ${name} is a folder: ${needsManifest('images', path)}`);
   if (/\.np[yz]$/i.test(path)) return locate({ format: 'npz', files: [resolve(path)] }, path);
@@ -105,11 +105,20 @@ function locate(manifest: Manifest, path: string): LocatedManifest {
   const folder = dirname(resolve(path));
   const files = manifest.files.map((file) => (isAbsolute(file) ? file : resolve(folder, file)));
   for (const [i, file] of files.entries()) {
-    if (statSync(file, { throwIfNoEntry: false }) === undefined) {
+    if (statsOf(file) === undefined) {
       throw new PareError(`data manifest "${path}": there is no file "${manifest.files[i]}" in ${folder}`);
     }
   }
   return { manifest, name: `"${path}"`, files, folder };
+}
+
+/** undefined: nothing is there. */
+function statsOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    return failAt('read', path, error);
+  }
 }
 
 function needsManifest(format: Manifest['format'], path: string): string {
