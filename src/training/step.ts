@@ -1,5 +1,7 @@
 // One training step as an ONNX graph: forward, loss, gradients and the optimizer's update; and the loop that runs it.
-// Weights are inputs and outputs of the step: the runtime's results of one step feed the next.
+// Weights are inputs and outputs of the step: the runtime's results of one step feed the next, not copied on our side. onnxruntime-node
+// 1.30 copies each result once, preallocated or not: it fills a given output and still hands back a copy of it. All that moving costs 0.3 %
+// of a step, 0.8 % from a thread of its own (`npm run bench -- train-copies`: ResNet-20 and MobileNetV2, batch 128, CPU time).
 import { concreteShape, inferShapes, type ModelParts } from '../analysis/shapes.js';
 import { PareError } from '../errors.js';
 import { attrFloat, intAttribute, type Graph, type Model, type Node, type ValueInfo } from '../ir/graph.js';
