@@ -104,7 +104,7 @@ function goneLayers(genome: Genome, replayer: Replayer): ReadonlySet<string> {
 }
 
 function weightsOf(analysis: Analysis): string[] {
-  const { nodes } = analysis.model.graph;
+  const { nodes } = analysis.graph;
   return analysis.groups.macShares.flatMap(({ node }) => nodes[node]!.inputs.slice(1, 2));
 }
 

@@ -87,7 +87,7 @@ export function costModelOf(
 /** MACs of the network of an analysis, by its groups in their order. */
 export function macsModel(analysis: Analysis): CostModel {
   const shareOf = lineReader(analysis);
-  const { nodes } = analysis.model.graph;
+  const { nodes } = analysis.graph;
   const operators = operatorGraph(analysis.model.graph);
   const kinds = new Map(operators.nodes.map((n, i) => [n, OPERATOR_CLASSES[operators.classes[i]!]]));
   const sizes = new Map(analysis.cost.nodes.map((c) => [c.node, spatialSize(c.outputShape)]));
@@ -123,7 +123,7 @@ export function paramsModel(analysis: Analysis): CostModel {
   }
   const terms: CostTerm[] = [];
   for (const [name, axes] of cuts) {
-    const dims = analysis.model.graph.initializers.get(name)?.dims;
+    const dims = analysis.graph.initializers.get(name)?.dims;
     if (dims !== undefined) terms.push({ base: elementCount(dims), shares: [...axes.values()].map(shareOf), stage: 0 });
   }
   return costModelOf([...terms, ...constantTerm(analysis.cost.params, terms)], analysis.groups.groups.length);

@@ -165,7 +165,7 @@ function nodesBySite(analysis: Analysis, cost: CostModel): Map<string, { node: n
   const found = new Map<string, { node: number; macs: number }>();
   for (const [node, bases] of terms) {
     if (bases.length !== 1) continue;
-    const { inputs, outputs } = analysis.model.graph.nodes[node]!;
+    const { inputs, outputs } = analysis.graph.nodes[node]!;
     for (const name of [...inputs, ...outputs]) if (name !== '') found.set(name, { node, macs: bases[0]! });
   }
   return found;
@@ -192,7 +192,7 @@ export function idleSites(sites: readonly Site[], landscape: Landscape, removed:
   const { macs, analysis, groups } = landscape;
   const byInput = new Map<string, CostTerm>();
   for (const term of macs.terms) {
-    const node = term.node === undefined ? undefined : analysis.model.graph.nodes[term.node];
+    const node = term.node === undefined ? undefined : analysis.graph.nodes[term.node];
     for (const name of node?.inputs ?? []) byInput.set(name, term);
   }
   const byId = new Map(groups.map((g, i) => [g.id, i]));

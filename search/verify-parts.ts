@@ -11,7 +11,7 @@ import { PareError } from '../src/errors.js';
 import type { Attribute, Graph, Model, Node, ValueInfo } from '../src/ir/graph.js';
 import { sliceTensor } from '../src/ir/slice.js';
 import { byteLength, DataType, PIECE_BYTES, type Tensor } from '../src/ir/tensor.js';
-import { indexGraph, usedNames, type GraphIndex } from '../src/ir/walk.js';
+import { allNames, indexGraph, subgraphs, usedNames, type GraphIndex } from '../src/ir/walk.js';
 import { beforeRunning, recipeOf, type Check, type Verification, type VerifyOptions } from '../src/measure/verify.js';
 import { createRng, type Rng } from '../src/rng.js';
 import {
@@ -216,7 +216,9 @@ function typeOf(base: Analysis, name: string): number | undefined {
 
 /** Does a value or a weight of it shrink? */
 function isTouched({ plan }: Analysis, fate: Fate, node: Node): boolean {
-  return [...node.inputs, ...node.outputs].some((name) => {
+  const bodies = subgraphs(node);
+  const inner = bodies.length === 0 ? [] : [...usedNames(node), ...bodies.flatMap((g) => [...allNames(g)])];
+  return [...node.inputs, ...node.outputs, ...inner].some((name) => {
     const placed = plan.values.get(name);
     return placed !== undefined && fate.keep(placed.line) !== undefined;
   });

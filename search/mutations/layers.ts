@@ -149,10 +149,10 @@ export function lazyTensor(
 
 /** The constant with this name: an initializer or a Constant node's value. */
 export function constantTensorOf(context: MutationContext, name: string): Tensor {
-  const { model, producers } = context.analysis;
+  const { model, graph, producers } = context.analysis;
   const initializer = model.graph.initializers.get(name);
   if (initializer !== undefined) return initializer;
-  const node = model.graph.nodes[producers.get(name) ?? -1];
+  const node = graph.nodes[producers.get(name) ?? -1];
   const value = node?.attributes.get('value');
   if (value?.kind === 'tensor') return value.value;
   throw new PareError(`"${name}" is not a constant of this network`);
@@ -173,11 +173,12 @@ export function shiftBias(
   const before = layer.kind === 'matmul' ? '' : (node.inputs[2] ?? '');
   if (shift === undefined || layer.bias.kind === 'none') return before;
   if (layer.bias.kind === 'add') {
-    const { graph } = context.analysis.model;
+    const { model, constantUses } = context.analysis;
+    const { graph } = model;
     const { name } = layer.bias;
     // the vector is this layer's own: it has one use
-    const index =
-      context.analysis.constantUses.get(name)?.[0]?.[0] ?? graph.nodes.findIndex((n) => n.inputs.includes(name));
+    const known = context.analysis.graph === graph ? constantUses.get(name)?.[0]?.[0] : undefined;
+    const index = known ?? graph.nodes.findIndex((n) => n.inputs.includes(name));
     const add = graph.nodes[index]!;
     const moved = movedBy(edit, constantTensorOf(context, name), index, shift, 1);
     edit.replace(index, [{ ...add, inputs: add.inputs.map((n) => (n === name ? moved : n)) }]);

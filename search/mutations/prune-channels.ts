@@ -83,7 +83,7 @@ function squaredNorms(group: ChannelGroup, context: Pick<MutationContext, 'analy
   const norms: number[] = Array.from({ length: group.size }, () => 0);
   for (const member of group.members) {
     if (member.role === 'along') continue;
-    const tensor = context.analysis.model.graph.initializers.get(member.tensor);
+    const tensor = context.analysis.graph.initializers.get(member.tensor);
     const length = tensor?.dims[member.axis] ?? 0;
     if (tensor?.bytes === undefined || length === 0 || length % group.size !== 0) continue;
     const values = readFloats(tensor);

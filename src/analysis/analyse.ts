@@ -1,8 +1,10 @@
 // Everything that is known of one model, computed once and shared.
-import type { Model } from '../ir/graph.js';
+import type { Flow } from '../ir/flow.js';
+import type { Graph, Model } from '../ir/graph.js';
 import type { OpTable } from '../ops/op.js';
 import { runLabels } from './channels.js';
 import { countCost, type Cost } from './cost.js';
+import { openFlow } from './flow.js';
 import { groupChannels } from './grouping.js';
 import type { ChannelGroups } from './groups.js';
 import { planCuts, type ChannelPlan } from './plan.js';
@@ -11,8 +13,14 @@ import { inferShapes, type Binding, type Shapes } from './shapes.js';
 
 export interface Analysis {
   readonly model: Model;
+  /**
+   * The graph with the branches of undecided Ifs laid open between marks: `plan`, `groups`, `producers` and `constantUses` number its
+   * nodes and name its values. The model's own graph where there are none.
+   */
+  readonly graph: Graph;
+  readonly flow: Flow;
   readonly table: OpTable;
-  /** With dynamic dims bound (batch 1 unless told otherwise). */
+  /** With dynamic dims bound (batch 1 unless told otherwise); values in open branches too. */
   readonly shapes: Shapes;
   /** With dynamic dims left unknown: what is unknown here depends on the batch. The same object where nothing is dynamic. */
   readonly openShapes: Shapes;
@@ -36,10 +44,13 @@ export interface AnalyseOptions {
 }
 
 export function analyse(model: Model, table: OpTable, options: AnalyseOptions = {}): Analysis {
-  const shapes = options.shapes ?? inferShapes(model, table, { dynamic: 1, ...options.binding });
-  const openShapes = isDynamic(model) ? inferShapes(model, table) : shapes;
-  const cost = countCost(model, table, shapes);
-  const channels = runLabels(model, table, shapes);
+  const binding: Binding = { dynamic: 1, ...options.binding };
+  const outer = options.shapes ?? inferShapes(model, table, binding);
+  const cost = countCost(model, table, outer);
+  const { flow, table: rules, shapes } = openFlow(model, table, binding, outer);
+  const { graph } = flow.model;
+  const openShapes = isDynamic(model) ? inferShapes(flow.model, rules) : shapes;
+  const channels = runLabels(flow.model, rules, shapes);
   const plan = planCuts(channels);
   const producers = new Map<string, number>();
   const constantUses = new Map<string, (readonly [number, number])[]>();
@@ -49,29 +60,37 @@ export function analyse(model: Model, table: OpTable, options: AnalyseOptions = 
     if (list === undefined) constantUses.set(name, [[node, input]]);
     else list.push([node, input]);
   };
-  model.graph.nodes.forEach((node, i) => {
+  graph.nodes.forEach((node, i) => {
     for (const o of node.outputs) if (o !== '') producers.set(o, i);
     node.inputs.forEach((name, k) => use(name, i, k));
   });
-  for (const v of model.graph.outputs) use(v.name, -1, 0);
+  for (const v of graph.outputs) use(v.name, -1, 0);
   for (const name of channels.captured) use(name, -1, 0);
   const computedConstants = new Set<string>();
   for (const name of channels.constants) {
     const at = producers.get(name);
-    if (at !== undefined && model.graph.nodes[at]!.opType !== 'Constant') computedConstants.add(name);
+    if (at !== undefined && graph.nodes[at]!.opType !== 'Constant') computedConstants.add(name);
   }
   return {
     model,
+    graph,
+    flow,
     table,
     shapes,
     openShapes,
     cost,
-    groups: groupChannels(model, shapes, cost, channels, plan),
+    groups: groupChannels(
+      flow,
+      shapes,
+      flow.model === model ? cost : countCost(flow.model, rules, shapes),
+      channels,
+      plan,
+    ),
     plan,
     producers,
     constantUses,
     computedConstants,
-    shapeChains: shapeChains(model, table, shapes, openShapes, plan, producers, channels.constants),
+    shapeChains: shapeChains(flow.model, rules, shapes, openShapes, plan, producers, channels.constants),
   };
 }
 

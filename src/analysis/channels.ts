@@ -1,6 +1,7 @@
 // Runs labels through the network (design.md, decision 2): every operator's channel rule, in order, then what holds for the whole
 // graph. Gives views of labels for each value, cuts of constants, what is consumed, and how channel counts follow.
 import { describeNode, type Graph, type Model, type Node } from '../ir/graph.js';
+import { FLOW } from '../ir/flow.js';
 import { capturedNames, subgraphs, usedNames } from '../ir/walk.js';
 import { flat, forEachAtom, forEachPair, isBlank, movingAxes, noLabels, spread } from '../ops/labels.js';
 import type { ChannelContext, CutRole, Labels, NodePatch, OpTable, PartialValue, RecountContext } from '../ops/op.js';
@@ -68,7 +69,9 @@ export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channel
     const labels = engine.values.get(output.name);
     if (labels !== undefined) engine.freezeFor(labels, `graph output "${output.name}"`);
   }
-  keepMeasured(engine, graph, shapes, [...captured, ...graph.outputs.map((v) => v.name)]);
+  // what goes in and out of bodies is one thing or another: no number there can be corrected
+  const marked = graph.nodes.flatMap((node) => (node.domain === FLOW ? node.inputs : []));
+  keepMeasured(engine, graph, shapes, [...captured, ...marked, ...graph.outputs.map((v) => v.name)]);
   shareConstants(model, shapes, engine);
   makeRectangular(engine.atoms, [...engine.values.values(), ...engine.cuts.map((c) => c.labels)], engine.held);
   keepLonely(engine);
@@ -168,13 +171,16 @@ export class Engine implements ChannelContext {
     }
     const entry = table.lookup(node.domain, node.opType, this.opset);
     const rule = entry?.channels;
-    if (rule === undefined || subgraphs(node).length > 0 || !this.shaped(node)) {
+    const closed = subgraphs(node).length > 0;
+    if (rule === undefined || closed || (node.domain !== FLOW && !this.shaped(node))) {
       const reason =
         entry === undefined
           ? 'unknown operator'
-          : rule === undefined || subgraphs(node).length > 0
-            ? 'no channel rule'
-            : 'shapes are not known';
+          : closed
+            ? 'used in a body that is not looked into'
+            : rule === undefined
+              ? 'no channel rule'
+              : 'shapes are not known';
       for (const name of usedNames(node)) {
         const labels = this.values.get(name);
         if (labels !== undefined) this.freeze(labels, reason);
@@ -361,7 +367,7 @@ export class Engine implements ChannelContext {
   }
 
   private constantLike(node: Node): boolean {
-    if (subgraphs(node).length > 0) return false;
+    if (subgraphs(node).length > 0 || node.domain === FLOW) return false;
     if (node.opType === 'Shape' || node.opType === 'Size') return true;
     return node.inputs.every((name) => name === '' || this.constants.has(name));
   }

@@ -10,6 +10,7 @@ import { Rewriter } from './rewrite.js';
 
 /** O(nodes + cut tensors); no weight is read. */
 export function pruneModel(analysis: Analysis, dead: DeadUnits): Model {
+  if (dead.size === 0) return analysis.model;
   const fate = decideFate(analysis, dead);
   const { plan } = analysis;
   const rewriter = new Rewriter(analysis, fate);

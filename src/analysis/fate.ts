@@ -65,7 +65,7 @@ export function decideFate(analysis: Analysis, dead: DeadUnits): Fate {
 
 /** What recounting rules see of one node. */
 export function recountContext(analysis: Analysis, fate: Fate, node: number): RecountContext {
-  const { graph } = analysis.model;
+  const { graph } = analysis;
   const inputs = graph.nodes[node]!.inputs;
   return {
     dims: (labels) => fate.dims(labels),

@@ -1,5 +1,6 @@
 // Classes of atoms become units, units that lie on the same axes of the same constants become groups.
-import type { Model } from '../ir/graph.js';
+import type { Flow } from '../ir/flow.js';
+import type { Graph } from '../ir/graph.js';
 import type { Channels } from './channels.js';
 import type { Cost } from './cost.js';
 import type { ChannelGroup, ChannelGroups, Frozen, GroupMember } from './groups.js';
@@ -8,19 +9,20 @@ import type { ChannelPlan, Line, PlannedCut } from './plan.js';
 import type { Shapes } from './shapes.js';
 
 export function groupChannels(
-  model: Model,
+  flow: Flow,
   shapes: Shapes,
   cost: Cost,
   channels: Channels,
   plan: ChannelPlan,
 ): ChannelGroups {
+  const { graph } = flow.model;
   const { groupOf, indexOf, sizes, firsts } = partition(plan, (id) => channels.atoms.inexactOf(id) !== undefined);
   let units: number[][][] | undefined;
 
   const touching = lineTouches(groupOf, sizes.length);
   const members: PlannedCut[][] = sizes.map(() => []);
   for (const cut of plan.cuts) for (const g of touching(cut.line)) members[g]!.push(cut);
-  const shares = shareMacs(model, shapes, cost, plan);
+  const { shares, bodies } = shareMacs(flow, shapes, cost, plan);
   const macs = sizes.map(() => 0);
   const unitMacs = sizes.map(() => 0);
   const seen = sizes.map(() => -1);
@@ -36,7 +38,7 @@ export function groupChannels(
   });
 
   const ids = new Map<string, number>();
-  const consumers = consumersOf(model);
+  const consumers = consumersOf(graph);
   const floors = findFloors(plan, groupOf, indexOf, sizes);
   const groups = sizes.map((size, g): ChannelGroup => {
     const made = members[g]!.find((m) => m.role === 'out') ?? members[g]![0]!;
@@ -61,10 +63,11 @@ export function groupChannels(
   });
   return {
     groups,
-    frozen: frozenOf(model, channels, plan),
+    frozen: frozenOf(graph, channels, plan),
     labels: channels.labels,
     find: plan.classOf,
     macShares: shares,
+    macBodies: bodies,
   };
 }
 
@@ -210,9 +213,9 @@ function findFloors(
   return new Map([...found].map(([g, sets]) => [g, [...sets.values()]]));
 }
 
-function consumersOf(model: Model): ReadonlyMap<string, readonly string[]> {
+function consumersOf(graph: Graph): ReadonlyMap<string, readonly string[]> {
   const consumers = new Map<string, string[]>();
-  for (const node of model.graph.nodes) {
+  for (const node of graph.nodes) {
     const name = node.name === '' ? (node.outputs[0] ?? '') : node.name;
     for (const input of node.inputs) {
       const list = consumers.get(input);
@@ -233,7 +236,7 @@ function dedupe(cuts: readonly PlannedCut[], consumers: ReadonlyMap<string, read
 }
 
 /** "Why not": atoms of each family that stay, by reason. */
-function frozenOf(model: Model, channels: Channels, plan: ChannelPlan): Frozen[] {
+function frozenOf(graph: Graph, channels: Channels, plan: ChannelPlan): Frozen[] {
   const frozen: Frozen[] = [];
   const producers = new Map<number, string>();
   for (const c of channels.cuts) if (c.role === 'out' && !producers.has(c.node)) producers.set(c.node, c.tensor);
@@ -245,7 +248,7 @@ function frozenOf(model: Model, channels: Channels, plan: ChannelPlan): Frozen[]
       if (reason !== undefined) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
     }
     if (reasons.size === 0) continue;
-    const name = producers.get(family.node) ?? model.graph.nodes[family.node]!.outputs[0] ?? '';
+    const name = producers.get(family.node) ?? graph.nodes[family.node]!.outputs[0] ?? '';
     for (const [reason, count] of reasons) frozen.push({ name, channels: count, reason });
   }
   return frozen;

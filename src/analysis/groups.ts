@@ -40,8 +40,19 @@ export interface Frozen {
 export interface MacShare {
   /** Index of the node. */
   readonly node: number;
+  /** As part of the whole network's; inside an If this is the node's share of the dearer branch's. */
   readonly macs: number;
   readonly lines: readonly Int32Array[];
+  /** Body that the node lies in, and its MACs in one run of that. */
+  readonly inside?: { readonly body: number; readonly macs: number };
+}
+
+/** How the MACs of a body count in those around it. */
+export interface MacBody {
+  /** -1 = the main graph. */
+  readonly parent: number;
+  /** First of the bodies of the same node: of those the dearest counts. */
+  readonly first: number;
 }
 
 export interface ChannelGroups {
@@ -52,6 +63,8 @@ export interface ChannelGroups {
   readonly find: (atom: number) => number;
   /** For counting a cut without making it. */
   readonly macShares: readonly MacShare[];
+  /** Bodies laid open, outer ones first. */
+  readonly macBodies: readonly MacBody[];
 }
 
 /** Which units of which groups die: group id -> unit indices, ascending. Plain data. */

@@ -1,30 +1,57 @@
 // MACs of a network once units are dead, without cutting it: each node's work is proportional to what is left of its axes.
-import type { Model } from '../ir/graph.js';
+import type { Flow } from '../ir/flow.js';
 import { elementCount } from '../ir/tensor.js';
 import type { Analysis } from './analyse.js';
 import type { Cost } from './cost.js';
 import { decideFate } from './fate.js';
-import type { DeadUnits, MacShare } from './groups.js';
+import type { DeadUnits, MacBody, MacShare } from './groups.js';
 import type { ChannelPlan, Line, PlannedCut } from './plan.js';
 import { concreteShape, type Shapes } from './shapes.js';
 
 /** Microseconds per node; equal to counting the pruned network. */
 export function macsAfter(analysis: Analysis, dead: DeadUnits): number {
   const fate = decideFate(analysis, dead);
+  const { macShares, macBodies } = analysis.groups;
+  const inside = macBodies.map(() => 0);
   let macs = analysis.cost.macs;
-  for (const share of analysis.groups.macShares) {
-    let left = share.macs;
+  for (const share of macShares) {
+    let left = 1;
     for (const line of share.lines) {
       const keep = fate.keep(line);
       if (keep !== undefined) left *= keep.length / line.length;
     }
-    macs -= share.macs - left;
+    if (share.inside === undefined) macs -= share.macs - share.macs * left;
+    else {
+      macs -= share.macs;
+      inside[share.inside.body]! += share.inside.macs * left;
+    }
   }
-  return macs;
+  return macs + withBodies(macBodies, inside);
+}
+
+/** Adds to each body (in place) what those inside it cost, and gives what the main graph has of them. */
+function withBodies(bodies: readonly MacBody[], macs: number[]): number {
+  const dearest = new Map<number, number>();
+  let outside = 0;
+  for (let b = bodies.length - 1; b >= 0; b--) {
+    const { parent, first } = bodies[b]!;
+    const most = Math.max(dearest.get(first) ?? 0, macs[b]!);
+    dearest.set(first, most);
+    if (first !== b) continue;
+    if (parent < 0) outside += most;
+    else macs[parent]! += most;
+  }
+  return outside;
 }
 
 /** How each node's MACs shrink: with the axes of its weights, or of its operands where it has none. */
-export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: ChannelPlan): MacShare[] {
+export function shareMacs(
+  flow: Flow,
+  shapes: Shapes,
+  cost: Cost,
+  plan: ChannelPlan,
+): { readonly shares: readonly MacShare[]; readonly bodies: readonly MacBody[] } {
+  const { graph } = flow.model;
   const shares: MacShare[] = [];
   const cutsOf = new Map<number, PlannedCut[]>();
   for (const cut of plan.cuts) {
@@ -37,11 +64,17 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
     const placed = plan.resolve(c.labels);
     if (placed !== undefined && !consumed.has(c.node)) consumed.set(c.node, placed.line);
   }
+  const parts = partsOf(flow, cost);
   let next = 0;
-  model.graph.nodes.forEach((node, i) => {
+  graph.nodes.forEach((node, i) => {
     if (node.opType === 'Constant' && node.domain === '') return;
     const entry = cost.nodes[next++];
     if (entry === undefined || entry.macs === 0) return;
+    const body = flow.homes[i] ?? -1;
+    const add = (macs: number, lines: readonly Line[]): void => {
+      if (body < 0) shares.push({ node: i, macs, lines });
+      else shares.push({ node: i, macs: macs * parts[body]!, lines, inside: { body, macs } });
+    };
     // a recurrent layer has two matrices: their MACs go with their sizes
     const recurrent = RECURRENT.has(node.opType);
     const second = QUANTIZED.has(node.opType) ? 3 : 1;
@@ -50,7 +83,7 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
       const out = plan.values.get(node.outputs[0] ?? '');
       const sum = consumed.get(i);
       const lines = [...(out === undefined ? [] : [out.line]), ...(sum === undefined ? [] : [sum])];
-      shares.push({ node: i, macs: entry.macs, lines });
+      add(entry.macs, lines);
       return;
     }
     if (node.opType === 'Attention') {
@@ -58,8 +91,11 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
       const [batch = 1, length = 1] = entry.outputShape ?? [];
       const projection = elementCount(concreteShape(shapes, node.inputs[1]!) ?? []) * batch * length;
       const out = plan.values.get(node.outputs[0] ?? '');
-      shares.push({ node: i, macs: projection, lines: cuts.map((c) => c.line) });
-      shares.push({ node: i, macs: entry.macs - projection, lines: out === undefined ? [] : [out.line] });
+      add(
+        projection,
+        cuts.map((c) => c.line),
+      );
+      add(entry.macs - projection, out === undefined ? [] : [out.line]);
       return;
     }
     const weights = recurrent ? [1, 2] : [cuts[0]!.input];
@@ -67,10 +103,33 @@ export function shareMacs(model: Model, shapes: Shapes, cost: Cost, plan: Channe
     const total = sizes.reduce((a, b) => a + b, 0);
     weights.forEach((k, w) => {
       const lines = cuts.filter((c) => c.input === k).map((c) => c.line);
-      shares.push({ node: i, macs: (entry.macs * sizes[w]!) / total, lines });
+      add((entry.macs * sizes[w]!) / total, lines);
     });
   });
-  return shares;
+  return { shares, bodies: flow.bodies };
+}
+
+/** The part of each body's MACs that counts in the whole network's: of bodies of which one runs, the dearest counts, so each in part. */
+function partsOf({ model, bodies, homes }: Flow, cost: Cost): number[] {
+  if (bodies.length === 0) return [];
+  const macs = bodies.map(() => 0);
+  let next = 0;
+  model.graph.nodes.forEach((node, i) => {
+    if (node.opType === 'Constant' && node.domain === '') return;
+    const own = cost.nodes[next++]?.macs ?? 0;
+    if (homes[i]! >= 0) macs[homes[i]!]! += own;
+  });
+  withBodies(bodies, macs);
+  const [most, sum] = [bodies.map(() => 0), bodies.map(() => 0)];
+  bodies.forEach(({ first }, b) => {
+    most[first] = Math.max(most[first]!, macs[b]!);
+    sum[first]! += macs[b]!;
+  });
+  const parts: number[] = [];
+  for (const { parent, first } of bodies) {
+    parts.push(sum[first] === 0 ? 0 : ((parts[parent] ?? 1) * most[first]!) / sum[first]!);
+  }
+  return parts;
 }
 
 /** Scale and zero point stand between their operands. */

@@ -11,15 +11,15 @@ import type { DeadUnits } from './groups.js';
 
 export function maskModel(analysis: Analysis, dead: DeadUnits): Model {
   const fate = decideFate(analysis, dead);
-  const { model, plan, shapes } = analysis;
-  const names = allNames(model.graph);
+  const { graph, flow, plan, shapes } = analysis;
+  const names = allNames(graph);
   const before = new Map<number, Node[]>();
   const inputs = new Map<number, string[]>();
   for (const { node, input, labels, zero } of plan.consumptions) {
     const isDead = (atom: number): boolean => fate.dead[plan.classOf(atom)] === 1;
     const made = maskOf(labels, isDead);
     if (made === undefined) continue;
-    const original = model.graph.nodes[node]!;
+    const original = graph.nodes[node]!;
     const own = inputs.get(node) ?? [...original.inputs];
     const source = own[input]!;
     const type = shapes.types.get(original.inputs[input]!);
@@ -53,11 +53,11 @@ export function maskModel(analysis: Analysis, dead: DeadUnits): Model {
     own[input] = masked;
     inputs.set(node, own);
   }
-  const nodes = model.graph.nodes.flatMap((node, i) => {
+  const nodes = graph.nodes.flatMap((node, i) => {
     const own = inputs.get(i);
     return own === undefined ? [node] : [...before.get(i)!, { ...node, inputs: own }];
   });
-  return { ...model, graph: { ...model.graph, nodes } };
+  return flow.close({ ...flow.model, graph: { ...graph, nodes } });
 }
 
 interface Mask {

@@ -37,7 +37,7 @@ export class Rewriter {
   constructor(analysis: Analysis, fate: Fate) {
     this.analysis = analysis;
     this.fate = fate;
-    this.graph = analysis.model.graph;
+    this.graph = analysis.graph;
   }
 
   /** `uses`: "node:input" -> what stays along each axis. */
@@ -93,7 +93,7 @@ export class Rewriter {
     for (const [index, operands] of this.operands) {
       for (const [i, wanted] of operands) this.patchOperand(index, i, wanted);
     }
-    const { model } = this.analysis;
+    const { flow } = this.analysis;
     let nodes = this.graph.nodes;
     if (this.nodes.size > 0) {
       const copy = [...nodes];
@@ -112,7 +112,7 @@ export class Rewriter {
       ? this.graph.inputs.map((v) => this.retype(v))
       : this.graph.inputs;
     const graph: Graph = { ...this.graph, nodes, initializers, inputs, valueInfo: this.valueInfo() };
-    return { ...model, graph: this.replacedComputed ? removeDead(graph) : graph };
+    return flow.close({ ...flow.model, graph: this.replacedComputed ? removeDead(graph) : graph });
   }
 
   private patchAttributes(index: number, changes: Readonly<Record<string, Attribute | undefined>>): void {

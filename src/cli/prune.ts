@@ -3,6 +3,7 @@ import type { CommandModule } from 'yargs';
 import { analyse, type Analysis } from '../analysis/analyse.js';
 import { pruneModel } from '../analysis/cut.js';
 import type { ChannelGroup, DeadUnits } from '../analysis/groups.js';
+import { macsAfter } from '../analysis/macs.js';
 import { openDataset } from '../data/dataset.js';
 import { prepare } from '../analysis/prepare.js';
 import { PareError } from '../errors.js';
@@ -293,18 +294,28 @@ function chooseDead(
     }
     throw new PareError(`criterion "${criterion.name}" says nothing of any channel group of this network: try l2`);
   }
-  const removed = allocate({ groups: choices, limits: [{ cost: macsModel(base), budget }] });
-  const dead = new Map<string, readonly number[]>();
-  choices.forEach(({ id }, i) => {
-    const order = orders.get(id);
-    if (order !== undefined && removed[i]! > 0)
+  const cost = macsModel(base);
+  let goal = budget;
+  for (let round = 0; ; round++) {
+    const removed = allocate({ groups: choices, limits: [{ cost, budget: goal }] });
+    const dead = new Map<string, readonly number[]>();
+    choices.forEach(({ id }, i) => {
+      const order = orders.get(id);
+      if (order === undefined || removed[i] === 0) return;
+      const units = order.slice(0, removed[i]);
       dead.set(
         id,
-        order.slice(0, removed[i]).toSorted((a, b) => a - b),
+        units.toSorted((a, b) => a - b),
       );
-  });
-  return dead;
+    });
+    // the model takes the branches of an If together, but the dearer one counts: what is too much then is asked for again
+    const over = base.groups.macBodies.length === 0 ? 0 : macsAfter(base, dead) - budget;
+    if (over <= 0 || round >= MOST_ROUNDS || cost.value(removed) > goal) return dead;
+    goal -= over;
+  }
 }
+
+const MOST_ROUNDS = 20;
 
 function criterionOf(name: string, plugins: Plugins): Importance {
   const builtIn = criterionNames.find((c): c is CriterionName => c === name);

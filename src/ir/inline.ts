@@ -123,7 +123,7 @@ function sizeOf(graph: Graph): number {
   return graph.nodes.reduce((n, node) => n + 1 + subgraphs(node).reduce((m, g) => m + sizeOf(g), 0), 0);
 }
 
-function renamed(
+export function renamed(
   node: Node,
   rename: (name: string) => string,
   bind: (attribute: Attribute) => Attribute | undefined,

@@ -202,11 +202,13 @@ function paramsOf({ params, cuts }: Work, left: Float64Array): number {
 
 /** What each node's MACs and parameters shrink with; undefined where constants are shared or nodes do two kinds of work. */
 function worksOf(
-  { model, plan, groups, constantUses }: Analysis,
+  { model, graph, plan, groups, constantUses }: Analysis,
   costs: readonly { readonly macs: number; readonly params: number }[],
   lineId: (line: Line) => number,
 ): ReadonlyMap<Node, Work> | undefined {
-  const { nodes, initializers } = model.graph;
+  // what lies in bodies is no node of its own in a computation graph
+  if (graph !== model.graph) return undefined;
+  const { nodes, initializers } = graph;
   const lines = new Map<number, readonly number[]>();
   for (const share of groups.macShares) {
     if (lines.has(share.node)) return undefined;

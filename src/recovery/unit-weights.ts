@@ -15,12 +15,12 @@ export function eachTensorOf(
   what: 'weights' | 'scales',
   visit: (tensor: Tensor, unitAt: (i: number) => number | undefined) => void,
 ): void {
-  const { plan, model } = analysis;
+  const { plan, graph } = analysis;
   const unitOf = new Map<number, number>();
   group.units.forEach((atoms, unit) => unitOf.set(plan.classOf(atoms[0]!), unit));
   const seen = new Set<string>();
   for (const cut of plan.cuts) {
-    const node = model.graph.nodes[cut.node]!;
+    const node = graph.nodes[cut.node]!;
     const scale = node.opType === 'BatchNormalization' && cut.input === 1;
     if (what === 'scales' ? !scale : cut.role === 'along') continue;
     const key = `${cut.tensor}:${cut.axis}`;
@@ -73,7 +73,7 @@ function dequantized(analysis: Analysis, node: Node, input: number, tensor: Tens
 }
 
 function constantAt(analysis: Analysis, name: string): Tensor | undefined {
-  const { graph } = analysis.model;
+  const { graph } = analysis;
   const initializer = graph.initializers.get(name);
   if (initializer !== undefined) return initializer.bytes === undefined ? undefined : initializer;
   const producer = analysis.producers.get(name);
