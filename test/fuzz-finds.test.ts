@@ -54,6 +54,10 @@ test('a manifest without files, one whose data are a folder, and names that the 
       writeFileSync(path, JSON.stringify({ format: 'idx', files: [name] }));
       expect(() => openDataset(path, inputs)).toThrow(PareError);
     }
+    for (const format of ['npz', 'images', 'idx']) {
+      writeFileSync(path, JSON.stringify({ format, files: ['/dev/zero'] }));
+      expect(() => openDataset(path, inputs).batch([0])).toThrow(/it is a folder or a device/);
+    }
   } finally {
     rmSync(folder, { recursive: true });
   }

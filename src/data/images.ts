@@ -1,10 +1,11 @@
 // Folders of JPEG and PNG images: one folder a class, or images directly in the folder (no labels). Decoded when asked.
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import jpeg from 'jpeg-js';
 import { PNG } from 'pngjs';
 import { messageOf, PareError } from '../errors.js';
 import { DataType } from '../ir/tensor.js';
+import { readWhole } from './files.js';
 import type { LocatedManifest } from './manifest.js';
 import type { Pixels } from './resize.js';
 import type { Column, DataSource } from './source.js';
@@ -78,7 +79,7 @@ function columnsOf(paths: readonly string[]): ReadonlyMap<string, Column> {
 }
 
 function decodeImage(path: string): Pixels {
-  const bytes = readFileSync(path);
+  const bytes = readWhole(path);
   try {
     if (bytes[0] === 0x89) {
       const { height, width, data } = PNG.sync.read(bytes);

@@ -1,9 +1,9 @@
 // The data manifest: a JSON file that writes down where data are and how they become the network's inputs, and its parser.
 // Preprocessing of an image: decode, channel order, resize, crop, then (x * scale - mean) / std per channel, then layout.
-import { readFileSync, statSync, type Stats } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
-import { failAt, messageOf, PareError } from '../errors.js';
+import { messageOf, PareError } from '../errors.js';
+import { readWhole, statsOf } from './files.js';
 
 const perChannel = z.union([z.number(), z.array(z.number()).min(1)]);
 const size = z.union([z.int().positive(), z.tuple([z.int().positive(), z.int().positive()])]);
@@ -79,9 +79,10 @@ export function readManifest(path: string): LocatedManifest {
       `data ${name} is neither a .json manifest nor a .npz or .npy file: ${needsManifest(format, path)}`,
     );
   }
+  const bytes = readWhole(path);
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse(new TextDecoder().decode(bytes));
   } catch (error) {
     throw new PareError(`data manifest ${name} is not JSON: ${messageOf(error)}`, {
       cause: error,
@@ -110,15 +111,6 @@ function locate(manifest: Manifest, path: string): LocatedManifest {
     }
   }
   return { manifest, name: `"${path}"`, files, folder };
-}
-
-/** undefined: nothing is there. */
-function statsOf(path: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false });
-  } catch (error) {
-    return failAt('read', path, error);
-  }
 }
 
 function needsManifest(format: Manifest['format'], path: string): string {

@@ -1,10 +1,10 @@
 // NumPy archives: zip files of .npy members. The array `x` is the input and `y` the labels unless the manifest says otherwise.
-import { readFileSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { unzipSync } from 'fflate';
-import { messageOf, PareError } from '../errors.js';
+import { PareError } from '../errors.js';
 import { DataType } from '../ir/tensor.js';
 import { floatsOf } from '../runtime/runtime.js';
+import { readWhole } from './files.js';
 import type { LocatedManifest } from './manifest.js';
 import { parseNumpy, type NumpyArray } from './numpy.js';
 import type { Column, DataSource, Numbers } from './source.js';
@@ -74,14 +74,7 @@ export function arrayPlace(ref: string, folder: string): { readonly path: string
 }
 
 function readArchive(path: string): ReadonlyMap<string, Uint8Array> {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw new PareError(`"${path}" cannot be read: ${messageOf(error)}`, {
-      cause: error,
-    });
-  }
+  const bytes = readWhole(path);
   if (/\.npy$/i.test(path)) return new Map([['x', bytes]]);
   try {
     return new Map(Object.entries(unzipSync(bytes)).map(([member, data]) => [member.replace(/\.npy$/, ''), data]));
