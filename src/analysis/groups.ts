@@ -53,6 +53,8 @@ export interface MacBody {
   readonly parent: number;
   /** First of the bodies of the same node: of those the dearest counts. */
   readonly first: number;
+  /** False for a branch that is known not to run with the dims at hand. */
+  readonly runs: boolean;
 }
 
 export interface ChannelGroups {

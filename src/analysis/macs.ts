@@ -34,7 +34,8 @@ function withBodies(bodies: readonly MacBody[], macs: number[]): number {
   const dearest = new Map<number, number>();
   let outside = 0;
   for (let b = bodies.length - 1; b >= 0; b--) {
-    const { parent, first } = bodies[b]!;
+    const { parent, first, runs } = bodies[b]!;
+    if (!runs) macs[b] = 0;
     const most = Math.max(dearest.get(first) ?? 0, macs[b]!);
     dearest.set(first, most);
     if (first !== b) continue;
@@ -64,7 +65,11 @@ export function shareMacs(
     const placed = plan.resolve(c.labels);
     if (placed !== undefined && !consumed.has(c.node)) consumed.set(c.node, placed.line);
   }
-  const parts = partsOf(flow, cost);
+  const bodies = flow.bodies.map(({ parent, first, token, attribute }): MacBody => {
+    const condition = shapes.values.get(token)?.elems[0];
+    return { parent, first, runs: condition === undefined || (condition !== 0) === (attribute === 'then_branch') };
+  });
+  const parts = partsOf(flow, bodies, cost);
   let next = 0;
   graph.nodes.forEach((node, i) => {
     if (node.opType === 'Constant' && node.domain === '') return;
@@ -106,11 +111,11 @@ export function shareMacs(
       add((entry.macs * sizes[w]!) / total, lines);
     });
   });
-  return { shares, bodies: flow.bodies };
+  return { shares, bodies };
 }
 
 /** The part of each body's MACs that counts in the whole network's: of bodies of which one runs, the dearest counts, so each in part. */
-function partsOf({ model, bodies, homes }: Flow, cost: Cost): number[] {
+function partsOf({ model, homes }: Flow, bodies: readonly MacBody[], cost: Cost): number[] {
   if (bodies.length === 0) return [];
   const macs = bodies.map(() => 0);
   let next = 0;
@@ -126,8 +131,8 @@ function partsOf({ model, bodies, homes }: Flow, cost: Cost): number[] {
     sum[first]! += macs[b]!;
   });
   const parts: number[] = [];
-  for (const { parent, first } of bodies) {
-    parts.push(sum[first] === 0 ? 0 : ((parts[parent] ?? 1) * most[first]!) / sum[first]!);
+  for (const { parent, first, runs } of bodies) {
+    parts.push(!runs || sum[first] === 0 ? 0 : ((parts[parent] ?? 1) * most[first]!) / sum[first]!);
   }
   return parts;
 }

@@ -5,7 +5,8 @@ import type { Graph, Model, Node } from '../ir/graph.js';
 import { inlined } from '../ir/inline.js';
 import type { OpTable } from '../ops/op.js';
 import { foldConstants } from './fold.js';
-import { inferShapes } from './shapes.js';
+import { openFlow } from './flow.js';
+import { inferShapes, type Shapes } from './shapes.js';
 
 /** Branches within branches are found in rounds. */
 const MOST_ROUNDS = 16;
@@ -16,23 +17,38 @@ const OPAQUE: ReadonlySet<string> = new Set(['Slice', 'Split', 'Gather', 'Tile']
 export function prepare(model: Model, table: OpTable): Model {
   let now = model;
   for (let round = 0; round < MOST_ROUNDS; round++) {
-    const choices = knownBranches(now, table);
-    if (choices.size === 0 && now.functions.length === 0) break;
-    const next = inlined(now, (node) => choices.get(node));
-    if (next === now || next.graph.nodes.length === now.graph.nodes.length) break;
+    const next = inOpenBranches(now, table, (open, { values }) => {
+      const choices = knownBranches(open, values);
+      const made = inlined(open, (node) => choices.get(node));
+      return choices.size === 0 && made.graph.nodes.length === open.graph.nodes.length ? open : made;
+    });
+    if (next === now) break;
     now = next;
   }
-  return hasOpaqueConstants(now) ? foldConstants(now, table) : now;
+  return inOpenBranches(now, table, (open, _, rules) => (hasOpaqueConstants(open) ? foldConstants(open, rules) : open));
 }
 
-/** Dynamic dims are left open: what holds here holds for every batch. */
-function knownBranches(model: Model, table: OpTable): Map<Node, Graph> {
+/** Edits the graph with the branches of undecided Ifs laid open. Dynamic dims are left open: what holds here holds for every batch. */
+function inOpenBranches(
+  model: Model,
+  table: OpTable,
+  edit: (open: Model, shapes: Pick<Shapes, 'values'>, table: OpTable) => Model,
+): Model {
+  if (!model.graph.nodes.some(isIf)) return edit(model, { values: new Map() }, table);
+  const { flow, shapes, table: rules } = openFlow(model, table, {}, inferShapes(model, table), false);
+  const made = edit(flow.model, shapes, rules);
+  return made === flow.model ? model : flow.close(made);
+}
+
+function isIf(node: Node): boolean {
+  return node.opType === 'If' && node.domain === '';
+}
+
+function knownBranches({ graph, irVersion }: Model, values: Shapes['values']): Map<Node, Graph> {
   const found = new Map<Node, Graph>();
-  const ifs = model.graph.nodes.filter((node) => node.opType === 'If' && node.domain === '');
   // before IR 4 initializers are inputs: those of a branch have no place outside
-  if (ifs.length === 0 || model.irVersion < 4) return found;
-  const { values } = inferShapes(model, table);
-  for (const node of ifs) {
+  if (irVersion < 4) return found;
+  for (const node of graph.nodes.filter(isIf)) {
     const taken = values.get(node.inputs[0] ?? '')?.elems[0];
     if (taken === undefined) continue;
     const branch = node.attributes.get(taken === 0 ? 'else_branch' : 'then_branch');

@@ -21,11 +21,13 @@ export interface Body {
   readonly parent: number;
   /** The first body of its node. */
   readonly first: number;
+  /** First output of its mark. */
+  readonly token: string;
 }
 
 export interface Flow {
   readonly model: Model;
-  /** Outer ones before inner ones, those of one node in the order of its attributes. */
+  /** Outer ones before inner ones, those of one node side by side, then_branch first. */
   readonly bodies: readonly Body[];
   /** The body that each node lies in; -1 = the main graph. A mark lies where its node lay. */
   readonly homes: Int32Array;
@@ -74,6 +76,9 @@ export function layOpen(model: Model, open: (node: Node) => boolean): Flow {
     close: (edited) => (bodies.length === 0 ? edited : closed(model, state, edited)),
   };
 }
+
+/** In this order. */
+const BODIES = ['then_branch', 'else_branch', 'body'] as const;
 
 interface State {
   /** Every name of the model and those made here. */
@@ -133,15 +138,16 @@ function visit(state: State, node: Node, names: Names | undefined, home: number)
   const given: string[] = [];
   let token = '';
   const first = state.bodies.length;
-  for (const a of node.attributes.values()) {
-    if (a.kind !== 'graph') continue;
+  for (const attribute of BODIES) {
+    const a = node.attributes.get(attribute);
+    if (a?.kind !== 'graph') continue;
     const body = state.bodies.length;
     const graph = a.value;
-    state.bodies.push({ node, attribute: a.name, graph, parent: home, first });
     const own = namesOf(state, graph, names);
     state.names.push(own);
     const before = token;
-    token = freshIn(state, `${node.name || (node.outputs[0] ?? '')}_${a.name}`);
+    token = freshIn(state, `${node.name || (node.outputs[0] ?? '')}_${attribute}`);
+    state.bodies.push({ node, attribute, graph, parent: home, first, token });
     state.tokens.set(token, body);
     const outputs = [token, ...graph.inputs.map((v) => find(own, v.name))];
     push(state, mark(node, BODY, body === first ? inputs : [before], outputs), node, home);
@@ -242,10 +248,9 @@ function closed(model: Model, state: State, edited: Model): Model {
     initializers: outside(graph.initializers, model.graph.initializers),
     valueInfo: outside(graph.valueInfo, model.graph.valueInfo),
   };
-  // cuts bring no operators of other domains
   return made.nodes === model.graph.nodes && made.initializers === model.graph.initializers
     ? model
-    : { ...edited, opsets: model.opsets, graph: made };
+    : { ...edited, opsets: sameOr(model.opsets, new Map([...edited.opsets].filter(([d]) => d !== FLOW))), graph: made };
 }
 
 function ownNames(graph: Graph): string[] {

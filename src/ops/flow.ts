@@ -3,15 +3,29 @@
 import { BODY, FLOW } from '../ir/flow.js';
 import { DataType } from '../ir/tensor.js';
 import { merge, operand } from './channel-rules.js';
-import type { ChannelRule, OpDef, ShapeRule } from './op.js';
+import type { ChannelRule, OpDef, ShapeContext, ShapeRule, ValueRule } from './op.js';
 import { tensorType } from './rules.js';
 import { mergeTypes } from './types.js';
 
-/** Inputs of the mark behind an If: the token, what the one branch gives, what the other gives. */
+/** Inputs of the mark behind an If: the token, what then_branch gives, what else_branch gives. The token is the condition. */
 const eitherShape: ShapeRule = (ctx) => {
   const count = ctx.node.outputs.length;
-  return Array.from({ length: count }, (_, k) => mergeTypes(ctx.type(1 + k), ctx.type(1 + count + k)));
+  const known = taken(ctx);
+  return Array.from({ length: count }, (_, k) =>
+    known === undefined ? mergeTypes(ctx.type(1 + k), ctx.type(1 + count + k)) : ctx.type(known + k),
+  );
 };
+
+const eitherValue: ValueRule = (ctx) => {
+  const known = taken(ctx);
+  return known === undefined ? [] : ctx.node.outputs.map((_, k) => ctx.value(known + k));
+};
+
+/** First input of the branch that is taken with the dims at hand. */
+function taken(ctx: ShapeContext): number | undefined {
+  const condition = ctx.value(0)?.elems[0];
+  return condition === undefined ? undefined : condition === 0 ? 1 + ctx.node.outputs.length : 1;
+}
 
 /** As an element-wise operator on both: a channel is cut in both branches or in none. */
 const either: ChannelRule = (c) => {
@@ -36,6 +50,13 @@ const either: ChannelRule = (c) => {
 };
 
 export const flowOps: readonly OpDef[] = [
-  { opType: BODY, domain: FLOW, category: 'control', shape: () => [tensorType(DataType.BOOL, [])], channels: () => {} },
-  { opType: 'If', domain: FLOW, category: 'control', shape: eitherShape, channels: either },
+  {
+    opType: BODY,
+    domain: FLOW,
+    category: 'control',
+    shape: () => [tensorType(DataType.BOOL, [])],
+    value: (ctx) => [ctx.value(0)],
+    channels: () => {},
+  },
+  { opType: 'If', domain: FLOW, category: 'control', shape: eitherShape, value: eitherValue, channels: either },
 ];

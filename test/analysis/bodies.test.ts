@@ -33,8 +33,8 @@ function weight(name: string, dims: readonly number[], rng: Rng): string {
 }
 
 /** Holds for every outcome of the conditions `a` and `b`. */
-async function expectLaw(analysis: Analysis, dead: DeadUnits, rng: Rng): Promise<Model> {
-  const feeds = randomInputs(analysis.model, rng.fork('inputs'), 2);
+async function expectLaw(analysis: Analysis, dead: DeadUnits, rng: Rng, batch = 2): Promise<Model> {
+  const feeds = randomInputs(analysis.model, rng.fork('inputs'), batch);
   const outcomes = [0, 1].flatMap((a) => [0, 1].map((b): readonly [number, number] => [a, b]));
   const run = (model: Model): Promise<readonly ReadonlyMap<string, RuntimeTensor>[]> =>
     withSession(ortRuntime(), model, { optimization: 'basic' }, async (session) => {
@@ -220,4 +220,55 @@ test('`pare prune` meets its budget where the branches differ in cost, and `pare
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('inside branches, too, calls become nodes and branches that are known are taken', async () => {
+  const rng = createRng('bodies/nested');
+  const model = parseModelText(`<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+    g (float[N,3] x, bool a) => (float[N,2] y)
+      <${weight('w0', [3, 6], rng)}, ${weight('w1', [6, 2], rng)}, int64 one = {1}, int64 six = {6}> {
+      h = MatMul (x, w0)
+      r = If (a) <
+        then_branch = t () => (float[N,6] p) <${weight('wt', [6, 5], rng)}, ${weight('wb', [5, 6], rng)}> {
+          t0 = local.layer (h, wt)
+          s = Shape (h)
+          d = Gather (s, one)
+          c = Equal (d, six)
+          t1 = If (c) <
+            then_branch = t2 () => (float[N,5] u) { u = Relu (t0) },
+            else_branch = t3 () => (float[N,1,5] v) { k = Constant <value_ints = [1]> () v = Unsqueeze (t0, k) }>
+          p = MatMul (t1, wb) },
+        else_branch = e () => (float[N,6] q) { q = Tanh (h) }>
+      y = MatMul (r, w1)
+    }
+    <domain: "local", opset_import: ["" : 17]>
+    layer (m, n) => (o) { i = MatMul (m, n) o = LeakyRelu <alpha = 0.2> (i) }`);
+  const prepared = prepare(model, standardOps);
+  checkModel(prepared);
+  const analysis = analyse(prepared, standardOps);
+  expect(analysis.groups.groups.map((g) => g.size).toSorted()).toEqual([5, 6]);
+  await expectLaw(analysis, randomDead(analysis, rng), rng);
+});
+
+test('a branch that runs for the dims at hand is cut as the other is', async () => {
+  const rng = createRng('bodies/batch');
+  const model = parseModelText(`${head}
+    g (float[N,3] x) => (float[N,2] y)
+      <${weight('w0', [3, 6], rng)}, ${weight('w1', [6, 2], rng)}, int64 zero = {0}, int64 one = {1}> {
+      h = MatMul (x, w0)
+      s = Shape (x)
+      n = Gather (s, zero)
+      single = Equal (n, one)
+      r = If (single) <
+        then_branch = t () => (float[N,6] p) <${weight('wt', [6, 6], rng)}> { p = MatMul (h, wt) },
+        else_branch = e () => (float[N,6] q) <${weight('we', [6, 4], rng)}, ${weight('wf', [4, 6], rng)}> {
+          e0 = MatMul (h, we)
+          e1 = Relu (e0)
+          q = MatMul (e1, wf) }>
+      y = MatMul (r, w1)
+    }`);
+  const analysis = analyse(prepare(model, standardOps), standardOps);
+  expect(analysis.groups.groups.map((g) => g.size).toSorted()).toEqual([4, 6, 6]);
+  const dead = randomDead(analysis, rng);
+  for (const batch of [1, 3]) await expectLaw(analysis, dead, rng, batch);
 });
