@@ -87,7 +87,7 @@ export const trainCommand: CommandModule<object, Arguments> = {
       .option('rate', {
         type: 'number',
         coerce: optional(positive('rate')),
-        describe: 'peak learning rate (sgd 0.02, others 0.001; with a teacher 0.0003)',
+        describe: 'peak learning rate (sgd 0.02, others 0.001; with a teacher 0.0003 to 0.00001, by trial)',
       })
       .option('schedule', { choices: scheduleNames, default: 'cosine' as const, describe: 'of the learning rate' })
       .option('decay', { type: 'number', default: 1e-4, describe: 'weight decay' })

@@ -13,6 +13,8 @@ const progress = z.object({
   step: z.int().nonnegative(),
   elapsedMs: z.number().nonnegative(),
   best: z.object({ step: z.int(), value: z.number(), metric: z.string() }).optional(),
+  /** Peak rate, where it was chosen by trial. */
+  rate: z.number().positive().optional(),
   /** Epochs since the held-out metric last rose. */
   waited: z.int().nonnegative(),
   /** Of a run bounded in time: the step at which each of its hundredths began. */

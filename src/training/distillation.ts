@@ -1,6 +1,6 @@
 // What a network that was just refitted is trained with when it is to give its original's outputs: gentle steps, because it starts
 // close to where it should end. Found on ResNet-20 at 50 % of its MACs (CIFAR-10, batches of 64, 300 steps): AdamW at 3e-4 raises it,
-// at 1e-3 it has not come back to where it started, nor has Nesterov momentum at 0.01.
+// at 1e-3 it has not come back to where it started, nor has Nesterov momentum at 0.01. Deeper ones take less: a trial decides.
 import { concreteShape, inferShapes } from '../analysis/shapes.js';
 import type { Dataset } from '../data/dataset.js';
 import type { Model } from '../ir/graph.js';
@@ -14,7 +14,7 @@ import type { TrainOptions } from './trainer.js';
 /** Normalisations are best folded into the layers before (search/fold-norms.ts): a refit does not keep a batch's statistics. */
 export const distillation = {
   optimizer: { kind: 'adamw', decay: 1e-4 },
-  rate: 3e-4,
+  rate: [3e-4, 1e-4, 3e-5, 1e-5],
   batch: 64,
   // the optimizer's slots know nothing at first
   schedule: warmUp(0.03, cosine),

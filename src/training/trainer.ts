@@ -15,6 +15,7 @@ import { readCheckpoint, writeCheckpoint, type Progress } from './checkpoint.js'
 import { feeding, openTeacher, type Fed } from './feeding.js';
 import type { Loss } from './loss.js';
 import type { Optimizer } from './optimizer.js';
+import { triedRate } from './rate-trial.js';
 import type { Schedule } from './schedule.js';
 import { startTraining, trainingStep, withState, type StepOptions, type TrainingState } from './step.js';
 
@@ -34,8 +35,8 @@ export interface TrainOptions {
     | { readonly timeMs: number };
   readonly batch: number;
   readonly optimizer: Optimizer;
-  /** The peak of the schedule. */
-  readonly rate: number;
+  /** The peak of the schedule; of several, from the highest to the lowest, the one that a short trial tells (rate-trial.ts). */
+  readonly rate: number | readonly number[];
   readonly schedule: Schedule;
   readonly rng: Rng;
   /** By default distillation with a teacher (of class scores; mse otherwise), cross-entropy with labels, mse with targets. */
@@ -161,6 +162,16 @@ export async function* train(
       ...(augment === undefined ? {} : { augment }),
       ...(teacher === undefined ? {} : { teacher }),
     });
+    const rates = [options.rate].flat();
+    let peak = progress.rate ?? rates[0]!;
+    if (rates.length > 1 && progress.rate === undefined) {
+      const trying = performance.now();
+      const trial = trialSteps(bound, steps);
+      const on = { step, runtime, threads, feed, steps: trial, ...(signal === undefined ? {} : { signal }) };
+      if (trial > 0) peak = await triedRate(rates, on);
+      progress = { ...progress, rate: peak, elapsedMs: progress.elapsedMs + performance.now() - trying };
+      since = { ...since, at: performance.now() };
+    }
     let good = training.state();
     for (;;) {
       // lets signals through: the runtime blocks the thread
@@ -176,7 +187,7 @@ export async function* train(
       const { inputs, targets, also } = await (coming ?? feed(at));
       if ('timeMs' in bound) progress = { ...progress, pace: paceAt(progress.pace, at, done) };
       const pace = 'timeMs' in bound ? progress.pace : 'steps' in bound ? bound.pace : undefined;
-      const rate = options.rate * options.schedule(pace === undefined ? done : shareAt(pace, at));
+      const rate = peak * options.schedule(pace === undefined ? done : shareAt(pace, at));
       const known = good;
       good = training.state();
       const running = training.run({ inputs, targets, also, rate, step: at });
@@ -237,12 +248,21 @@ export async function* train(
     }
     const state = training.state();
     const broken = [...state.values()].some((t) => !allFinite(floatsOf(t)));
-    if (broken) return result('diverged', good, divergence(progress.step, options.rate, history, false, true));
+    if (broken) return result('diverged', good, divergence(progress.step, peak, history, false, true));
     return result('done', state);
   } finally {
     await coming?.catch(() => undefined);
     for (const session of sessions) await session.end();
   }
+}
+
+/** Enough to tell rates apart; of a short run a part that leaves most of it to training. */
+const TRIAL_STEPS = 24;
+
+function trialSteps(bound: TrainOptions['bound'], steps: number): number {
+  const timed = 'timeMs' in bound || ('steps' in bound && bound.pace !== undefined);
+  const trial = timed ? TRIAL_STEPS : Math.min(TRIAL_STEPS, Math.floor(steps / 20));
+  return trial < 3 ? 0 : trial;
 }
 
 const HUNDREDTHS = 100;

@@ -121,6 +121,21 @@ test('an interrupted run goes on as if undisturbed, bit by bit; another run is r
   );
 });
 
+test('of several rates a trial finds the one that does not ruin the network; the run goes on with it, resumed or not', async () => {
+  const options: TrainOptions = { ...settings, bound: { steps: 60 }, batch: 16, ...(await held(0.02)) };
+  const alone = await run(model, { ...options, rate: 1e-3 });
+  const chosen = await run(model, { ...options, rate: [30, 3, 1e-3, 1e-7] });
+  expect(chosen.reports.at(-1)!.rate).toBe(1e-3);
+  expect(bytesOf(chosen.model)).toBe(bytesOf(alone.model));
+  const place = { folder: join(folder, 'tried'), every: 20 };
+  const killed = train(model, data, { ...options, rate: [30, 1e-3], checkpoint: place });
+  for (let i = 0; i < 25; i++) await killed.next();
+  await killed.return(alone);
+  const resumed = await run(model, { ...options, rate: [30, 1e-3], checkpoint: place });
+  expect(resumed.reports[0]!.step).toBe(21);
+  expect(bytesOf(resumed.model)).toBe(bytesOf(alone.model));
+});
+
 test('a run bounded in time is repeated by its pace', async () => {
   const options: TrainOptions = { ...settings, batch: 16, schedule: scheduleOf('cosine'), augment: { flip: true } };
   const timed = await run(model, { ...options, bound: { timeMs: 1500 } });
