@@ -1,11 +1,14 @@
 // Classes of atoms become units, units that lie on the same axes of the same constants become groups.
 import type { Flow } from '../ir/flow.js';
-import type { Graph } from '../ir/graph.js';
+import { describeNode, type Graph } from '../ir/graph.js';
+import type { Tensor } from '../ir/tensor.js';
+import { subgraphs } from '../ir/walk.js';
 import type { Channels } from './channels.js';
-import type { Cost } from './cost.js';
+import { isParameter, type Cost } from './cost.js';
 import type { ChannelGroup, ChannelGroups, Frozen, GroupMember } from './groups.js';
 import { shareMacs } from './macs.js';
 import type { ChannelPlan, Line, PlannedCut } from './plan.js';
+import { constantOfNode } from './scope.js';
 import type { Shapes } from './shapes.js';
 
 export function groupChannels(
@@ -251,5 +254,30 @@ function frozenOf(graph: Graph, channels: Channels, plan: ChannelPlan): Frozen[]
     const name = producers.get(family.node) ?? graph.nodes[family.node]!.outputs[0] ?? '';
     for (const [reason, count] of reasons) frozen.push({ name, channels: count, reason });
   }
+  const named = new Set(frozen.map((f) => f.name));
+  for (const node of graph.nodes) {
+    const reason = `lies in a body that is not looked into at ${describeNode(node)}`;
+    for (const inner of subgraphs(node)) {
+      for (const [name, { dims }] of weightsIn(inner, graph)) {
+        // out of the last axis of a matrix, the first of a Conv's weight
+        if (!named.has(name)) frozen.push({ name, channels: (dims.length === 2 ? dims[1] : dims[0]) ?? 0, reason });
+        named.add(name);
+      }
+    }
+  }
   return frozen;
+}
+
+/** Matrices and larger weights that a graph inside a node holds or takes from around it. */
+function weightsIn(inner: Graph, outer: Graph, found = new Map<string, Tensor>()): ReadonlyMap<string, Tensor> {
+  const see = (name: string, t: Tensor | undefined): void => {
+    if (t !== undefined && t.dims.length > 1 && isParameter(t)) found.set(name, t);
+  };
+  for (const [name, t] of inner.initializers) see(name, t);
+  for (const node of inner.nodes) {
+    for (const name of node.inputs) see(name, outer.initializers.get(name));
+    if (node.opType === 'Constant') see(node.outputs[0] ?? '', constantOfNode(node));
+    for (const deeper of subgraphs(node)) weightsIn(deeper, outer, found);
+  }
+  return found;
 }
