@@ -1,11 +1,10 @@
 // Entry file of a worker thread of a run (workplace.ts): makes the workshop again from the same settings, then refits and measures.
 import { basename, dirname } from 'node:path';
-import { parentPort } from 'node:worker_threads';
 import { openDataset } from '../src/data/dataset.js';
 import { parseModel } from '../src/onnx/read.js';
 import { standardOps } from '../src/ops/index.js';
 import { knowledgeOf } from '../src/recovery/knowledge.js';
-import { serveCrew } from '../src/runtime/crew-member.js';
+import { crewMember } from '../src/runtime/crew-member.js';
 import { ortRuntime } from '../src/runtime/ort.js';
 import { baseNetwork } from './base-network.js';
 import { inlineEvaluator, measuredOn, type RecoveryContext } from './evaluator.js';
@@ -15,11 +14,10 @@ import { standardMutations } from './mutations/index.js';
 import { createReplayer, surgeryWith } from './replay.js';
 import type { Opening, PlacedJob } from './workplace.js';
 
-if (parentPort === null) throw new Error('search/worker.ts is the entry of a thread');
 // the casts: workplace.ts sends these
-serveCrew(parentPort, (opening) => {
-  const work = openPlace(opening as Opening);
-  return (job) => work(job as PlacedJob);
+export const work = crewMember((opening) => {
+  const place = openPlace(opening as Opening);
+  return (job) => place(job as PlacedJob);
 });
 
 function openPlace(o: Opening): (job: PlacedJob) => Promise<unknown> {

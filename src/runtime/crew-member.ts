@@ -1,8 +1,6 @@
-// The other end of crew.ts: what a thread's entry file calls. Opens once, then answers one job after the other.
-import type { MessagePort } from 'node:worker_threads';
+// The other end of crew.ts: what a thread's entry file exports. Opens once, then answers one job after the other.
+import { workerData } from 'node:worker_threads';
 import { PareError } from '../errors.js';
-
-export type CrewMessage = { readonly open: unknown } | { readonly job: unknown };
 
 /** The answer: a value, or an error of the user's (`sentence`), of the system's (`code`) or of ours. */
 export type CrewReply =
@@ -15,29 +13,20 @@ export type CrewReply =
     };
 
 /** `open`: from what the crew was opened with to what does its jobs. An error of `open` is the answer to every job. */
-export function serveCrew(port: MessagePort, open: (what: unknown) => (job: unknown) => Promise<unknown>): void {
-  let work: ((job: unknown) => Promise<unknown>) | undefined;
-  let broken: unknown;
-  const answer = async (job: unknown): Promise<CrewReply> => {
+export function crewMember(
+  open: (what: unknown) => (job: unknown) => Promise<unknown>,
+): (job: unknown) => Promise<CrewReply> {
+  let opened: Promise<(job: unknown) => Promise<unknown>> | undefined;
+  return async (job) => {
     try {
-      if (work === undefined) throw failureOf(broken ?? 'a job before anything was opened');
+      opened ??= Promise.resolve(workerData).then(open);
+      const work = await opened;
       return { value: await work(job) };
     } catch (error) {
       const known = failureOf(error);
       return { error: known.message, sentence: known instanceof PareError, code: codeOf(known), stack: known.stack };
     }
   };
-  port.on('message', (message: CrewMessage) => {
-    if ('job' in message) {
-      void answer(message.job).then((reply) => port.postMessage(reply));
-      return;
-    }
-    try {
-      work = open(message.open);
-    } catch (error) {
-      broken = error;
-    }
-  });
 }
 
 /** The value of a reply, or its error thrown. */

@@ -1,8 +1,8 @@
-// Threads that each open something once and then do one job after the other. A thread that dies is replaced and its job tried once
-// more; a job that kills two threads is at fault itself. Which thread does what, and how many there are, changes no result.
-import { Worker } from 'node:worker_threads';
+// Threads (of piscina) that each open something once and then do one job after the other. A thread that dies is replaced and its job
+// tried once more; a job that kills two threads is at fault itself. Which thread does what, and how many there are, changes no result.
+import { Piscina } from 'piscina';
 import { PareError } from '../errors.js';
-import { failureOf, resultOf, type CrewMessage, type CrewReply } from './crew-member.js';
+import { failureOf, resultOf, type CrewReply } from './crew-member.js';
 
 export interface Crew {
   readonly size: number;
@@ -13,110 +13,80 @@ export interface Crew {
 }
 
 export interface CrewOptions {
-  /** JavaScript file that calls `serveCrew`. */
+  /** JavaScript file that exports what `crewMember` makes as `work`. */
   readonly entry: string;
   readonly size: number;
-  /** What each thread opens before its first job; large arrays lie in shared memory (see `shared`). */
+  /** What each thread opens at its first job; large arrays lie in shared memory (see `shared`). */
   readonly open: unknown;
 }
 
 /** A job that ended two threads, one after the other. */
 export class JobLost extends PareError {}
 
-interface Order {
-  readonly job: unknown;
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  attempts: number;
-}
-
-interface Seat {
-  worker: Worker | undefined;
-  busy: boolean;
-}
-
-/** Threads start with their first job. */
+/** Threads start with the first job. */
 export function openCrew({ entry, size, open }: CrewOptions): Crew {
   if (!Number.isSafeInteger(size) || size < 1) {
     throw new PareError(`${size} workers: the number of workers must be a positive integer`);
   }
-  const seats = Array.from({ length: size }, (): Seat => ({ worker: undefined, busy: false }));
-  const waiting: Order[] = [];
-  const underWay = new Set<Order>();
-  let closed: { readonly reason: unknown } | undefined;
+  let pool: Piscina<unknown, CrewReply> | undefined;
+  let closed: { readonly reason: unknown; readonly ended: Promise<void> } | undefined;
 
-  const next = (): void => {
-    for (const seat of seats) {
-      if (seat.busy) continue;
-      const order = waiting.shift();
-      if (order === undefined) return;
-      work(seat, order);
+  const close = (reason: unknown): Promise<void> => {
+    closed ??= { reason, ended: pool === undefined ? Promise.resolve() : end(pool) };
+    return closed.ended;
+  };
+
+  const start = (): Piscina<unknown, CrewReply> => {
+    const made = new Piscina<unknown, CrewReply>({
+      filename: entry,
+      name: 'work',
+      minThreads: size,
+      maxThreads: size,
+      workerData: open,
+      stricterFIFO: true,
+      recordTiming: false,
+      // idle threads turn their event loop, where native memory is freed, and do not block in it
+      atomics: 'disabled',
+    });
+    let trouble: unknown = 'they end at once';
+    // of a thread without a job
+    made.on('error', (error) => {
+      trouble = error;
+    });
+    // piscina replaces no thread once one has died before it was ready: jobs would wait for ever
+    made.on('workerDestroy', () =>
+      setImmediate(() => {
+        if (closed !== undefined || made.threads.length > 0 || made.queueSize === 0) return;
+        const why = failureOf(trouble).message;
+        void close(new PareError(`no worker thread starts (${why}): try fewer workers, or install pare-onnx again`));
+      }),
+    );
+    return made;
+  };
+
+  const ask = async (job: unknown): Promise<unknown> => {
+    for (let attempts = 1; ; attempts++) {
+      if (closed !== undefined) throw failureOf(closed.reason);
+      pool ??= start();
+      const reply = await pool.run(job).catch(failureOf);
+      if (!(reply instanceof Error)) return resultOf(reply);
+      // errors of jobs are answers: the thread died, or was ended
+      if (closed === undefined && attempts === 2) {
+        throw new JobLost(`the worker that did it ended twice (${reply.message})`);
+      }
     }
   };
 
-  const work = (seat: Seat, order: Order): void => {
-    seat.busy = true;
-    order.attempts++;
-    underWay.add(order);
-    const worker = (seat.worker ??= start(entry, open));
-    worker.ref();
-    const settle = (): void => {
-      worker.off('message', answered);
-      worker.off('error', failed);
-      worker.off('exit', exited);
-      worker.unref();
-      underWay.delete(order);
-      seat.busy = false;
-    };
-    const answered = (reply: CrewReply): void => {
-      settle();
-      try {
-        order.resolve(resultOf(reply));
-      } catch (error) {
-        order.reject(error);
-      }
-      next();
-    };
-    const lost = (why: string): void => {
-      settle();
-      seat.worker = undefined;
-      void worker.terminate();
-      if (closed !== undefined) return;
-      if (order.attempts < 2) waiting.unshift(order);
-      else order.reject(new JobLost(`the worker that did it ended twice (${why})`));
-      next();
-    };
-    const failed = (error: Error): void => lost(error.message);
-    const exited = (code: number): void => lost(`exit code ${code}`);
-    worker.on('message', answered);
-    worker.on('error', failed);
-    worker.on('exit', exited);
-    worker.postMessage({ job: order.job } satisfies CrewMessage);
-  };
-
-  return {
-    size,
-    ask: (job) =>
-      new Promise((resolve, reject) => {
-        if (closed !== undefined) {
-          reject(failureOf(closed.reason));
-          return;
-        }
-        waiting.push({ job, resolve, reject, attempts: 0 });
-        next();
-      }),
-    async close(reason) {
-      closed ??= { reason: reason ?? new Error('the workers were dismissed') };
-      for (const order of [...underWay, ...waiting.splice(0)]) order.reject(failureOf(closed.reason));
-      await Promise.all(seats.map(async (seat) => seat.worker?.terminate()));
-    },
-  };
+  return { size, ask, close: (reason) => close(reason ?? new Error('the workers were dismissed')) };
 }
 
-function start(entry: string, open: unknown): Worker {
-  const worker = new Worker(entry);
-  worker.postMessage({ open } satisfies CrewMessage);
-  return worker;
+/** Again until none is left: for a thread that fails while it is being ended piscina starts another. */
+async function end(pool: Piscina<unknown, CrewReply>): Promise<void> {
+  do {
+    const { threads } = pool;
+    await pool.destroy();
+    await Promise.all(threads.map((thread) => thread.terminate()));
+  } while (pool.threads.length > 0);
 }
 
 /** The same value with its numbers in shared memory: sent to threads, nothing of it is copied. */

@@ -1,5 +1,6 @@
 // The Runtime on several threads: each loads every session, and a `run` goes to a free one. onnxruntime-node blocks its
-// thread while it runs, so this is how one process uses several cores with one intra-op thread each.
+// thread while it runs, so this is how one process uses several cores with one intra-op thread each. Not of piscina (see crew.ts): it
+// hands a task to one thread, where `load` and `release` go to every one.
 import { Worker } from 'node:worker_threads';
 import { PareError } from '../errors.js';
 import { entryFile } from './entry.js';
