@@ -52,6 +52,8 @@ export interface FrontMember {
   readonly why?: Explanation;
   /** Where it was distilled from the original after the refit: for so many steps, and what it reached before. */
   readonly trained?: { readonly steps: number; readonly before: Figure };
+  /** Where its distillation was not worth going on with: after so many steps, and why. */
+  readonly givenUp?: { readonly steps: number; readonly why: string };
 }
 
 export interface FinishOptions {

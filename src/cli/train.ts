@@ -305,7 +305,13 @@ function asJson(args: Arguments, { steps, ended, heldOut }: TrainResult): object
 }
 
 function describe(args: Arguments, { steps, ended, heldOut }: TrainResult): string {
-  const why = { done: '', early: ', no longer better on the held-out part', stopped: ', interrupted', diverged: '' };
+  const why = {
+    done: '',
+    early: ', no longer better on the held-out part',
+    'given-up': ', given up',
+    stopped: ', interrupted',
+    diverged: '',
+  };
   const row = (name: string, text: string): string => `${name.padEnd(12)}${text}`;
   return [
     row('trained', `${steps} steps${why[ended]}`),

@@ -2,7 +2,8 @@
 // dense layers drive each other in training. It falls to 0 as errors vanish, so accuracy regressed on beta, read at beta = 0, foretells
 // where a short fine-tune will end. The strengths of the edges are our working definition, as methods.md states it.
 // Measured on 12 pruned variants of the shipped example (`npm run bench -- capacitance`): Spearman with the final accuracy .944 and .942
-// after 4 and 5 short epochs against .888 and .909 of the last accuracy seen, but .867 against .944 after 3: too little to stop by.
+// after 4 and 5 short epochs against .888 and .909 of the last accuracy seen, but .867 against .944 after 3. Of distillations that start where a refit ended
+// (`npm run bench -- early-stop`) it foretells the gain worse than the last likeness seen, so search/early-stop.ts goes by that.
 import { PareError } from '../errors.js';
 import { attrInt, type Model, type Node } from '../ir/graph.js';
 import { DataType, floatTensor, readFloats } from '../ir/tensor.js';
@@ -73,7 +74,7 @@ export function neuralCapacitance(
   return twice / acting;
 }
 
-interface Passes {
+export interface Passes {
   /** a of layer l: the input is layer 0. */
   readonly activations: readonly Float64Array[];
   /** Derivative of the Relu at z of layer l (1 at the last layer). */
@@ -82,7 +83,7 @@ interface Passes {
   readonly errors: readonly Float64Array[];
 }
 
-function passes(
+export function passes(
   { sizes, weights, biases }: DenseHead,
   features: ArrayLike<number>,
   sample: number,

@@ -31,6 +31,7 @@ const member = z.object({
   genome: z.array(edit),
   why: whySchema.optional(),
   trained: z.object({ steps: z.number(), before: figure }).optional(),
+  givenUp: z.object({ steps: z.number(), why: z.string() }).optional(),
 });
 
 const frontFile = z.object({

@@ -27,8 +27,9 @@ export function showAlone(f: FigureReport, percent: boolean): string {
   return showFigure({ ...f, difference: undefined }, percent);
 }
 
-/** How a member came to be better than its refit, where it was distilled. */
-export function trainedText({ trained }: Member): string | undefined {
+/** How a member came to be better than its refit, where it was distilled; or why it was not. */
+export function trainedText({ trained, givenUp }: Member): string | undefined {
+  if (givenUp !== undefined) return `not distilled: given up after ${givenUp.steps} steps, ${givenUp.why}`;
   if (trained === undefined) return undefined;
   const { steps, before } = trained;
   return `distilled for ${steps} steps; ${showAlone(before, isFraction(before.metric))} before`;

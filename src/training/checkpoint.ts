@@ -19,6 +19,8 @@ const progress = z.object({
   waited: z.int().nonnegative(),
   /** Of a run bounded in time: the step at which each of its hundredths began. */
   pace: z.array(z.int().nonnegative()).readonly(),
+  /** By whoever watches the run. */
+  seen: z.array(z.record(z.string(), z.number())).readonly().default([]),
 });
 export type Progress = z.infer<typeof progress>;
 

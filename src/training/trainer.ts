@@ -50,6 +50,8 @@ export interface TrainOptions {
   readonly heldOut?: HeldOutPart;
   /** Ends the run after this many epochs without a better held-out value. */
   readonly patience?: number;
+  /** Looks at the run now and then, and may give it up. */
+  readonly watch?: Watch;
   /** A folder that gets a checkpoint every so many steps; a run whose checkpoint lies there goes on from it. */
   readonly checkpoint?: { readonly folder: string; readonly every: number };
   readonly reportEvery?: number;
@@ -67,6 +69,18 @@ export interface HeldOutPart {
   readonly fit: readonly number[];
   measure(model: Model): Promise<HeldOut & { readonly higherIsBetter: boolean }>;
 }
+
+/** What was seen lies in the checkpoint: a run that goes on from one decides the same. */
+export interface Watch {
+  /** Looks at equal shares of the run, the first before its first step, none at its end. */
+  readonly looks: number;
+  look(model: Model, seen: readonly Look[]): Promise<Look>;
+  /** Why the rest of the run would be in vain; asked after each look. */
+  hopeless(seen: readonly Look[]): string | undefined;
+}
+
+/** Numbers by name, as the one who looks needs them. */
+export type Look = Readonly<Record<string, number>>;
 
 export interface TrainReport {
   /** Steps done. */
@@ -86,10 +100,12 @@ export interface TrainResult {
   /** With the best held-out weights, or the last. */
   readonly model: Model;
   readonly steps: number;
+  /** In training, that of the processes before included where the run went on. */
+  readonly elapsedMs: number;
   /** Of a run bounded in time: the step at which each of its hundredths began; the schedule goes by them. */
   readonly pace?: readonly number[];
-  readonly ended: 'done' | 'early' | 'stopped' | 'diverged';
-  /** Why it diverged. */
+  readonly ended: 'done' | 'early' | 'given-up' | 'stopped' | 'diverged';
+  /** Why it diverged or was given up. */
   readonly cause?: string;
   /** Before the first step, and of the returned weights. */
   readonly heldOut?: { readonly before: HeldOut; readonly best: HeldOut & { readonly step: number } };
@@ -120,7 +136,7 @@ export async function* train(
   const run = { ...describeRun(options, dataset, stepOptions, batch, steps), weights: digest(step.weights.values()) };
   const folder = options.checkpoint?.folder;
   const kept = folder === undefined ? undefined : readCheckpoint(folder, run);
-  let progress: Progress = kept?.progress ?? { step: 0, elapsedMs: 0, waited: 0, pace: [] };
+  let progress: Progress = kept?.progress ?? { step: 0, elapsedMs: 0, waited: 0, pace: [], seen: [] };
   let best: TrainingState | undefined = kept?.best;
 
   const sessions: { end(): Promise<void> }[] = [];
@@ -143,6 +159,7 @@ export async function* train(
     const result = (ended: TrainResult['ended'], state: TrainingState, cause?: string): TrainResult => ({
       model: withState(model, step, progress.best === undefined ? state : (best ?? state)),
       steps: progress.step,
+      elapsedMs: progress.elapsedMs,
       ...('timeMs' in bound ? { pace: progress.pace } : {}),
       ended,
       ...(cause === undefined ? {} : { cause }),
@@ -150,6 +167,19 @@ export async function* train(
         ? {}
         : { heldOut: { before: { metric: before.metric, value: before.value }, best: progress.best } }),
     });
+
+    /** Where a look is due: what it says against going on. */
+    const looked = async (share: number): Promise<string | undefined> => {
+      const { watch } = options;
+      if (watch === undefined || share >= 1 || share * watch.looks < progress.seen.length) return undefined;
+      const looking = performance.now();
+      const seen = [...progress.seen, await watch.look(withState(model, step, training.state()), progress.seen)];
+      // within a time bound, looking counts
+      progress = { ...progress, seen, elapsedMs: progress.elapsedMs + performance.now() - looking };
+      return watch.hopeless(seen);
+    };
+    const shareDone = (): number => ('timeMs' in bound ? progress.elapsedMs / bound.timeMs : progress.step / steps);
+    let vain = progress.seen.length === 0 ? await looked(0) : options.watch?.hopeless(progress.seen);
 
     const history: { loss: number; norm: number }[] = [];
     let since = { at: performance.now(), loss: 0, count: 0 };
@@ -177,11 +207,15 @@ export async function* train(
       // lets signals through: the runtime blocks the thread
       await setImmediate();
       const { step: at, elapsedMs } = progress;
-      const done = 'timeMs' in bound ? elapsedMs / bound.timeMs : at / steps;
+      const done = shareDone();
       if (done >= 1) break;
       if (signal?.aborted === true) {
         save();
         return result('stopped', training.state());
+      }
+      if (vain !== undefined) {
+        save();
+        return result('given-up', training.state(), vain);
       }
       const started = performance.now();
       const { inputs, targets, also } = await (coming ?? feed(at));
@@ -225,10 +259,11 @@ export async function* train(
           };
         }
       }
+      vain = await looked(shareDone());
       if (options.checkpoint !== undefined && (last || progress.step % options.checkpoint.every === 0)) save();
       if (last || heldOut !== undefined || progress.step % reportEvery === 0) {
         const seconds = (performance.now() - since.at) / 1000;
-        const share = 'timeMs' in bound ? progress.elapsedMs / bound.timeMs : progress.step / steps;
+        const share = shareDone();
         yield {
           step: progress.step,
           epoch: progress.step / perEpoch,

@@ -63,8 +63,12 @@ describe('report.html', () => {
       // The cast: the published run has members.
       const front = JSON.parse(s) as { candidates: Record<string, unknown>[] };
       const trained = { steps: 40, before: { metric: 'top1', value: 0.9, n: 500, ci95: [0.87, 0.92] } };
-      return JSON.stringify({ ...front, candidates: front.candidates.map((c) => ({ ...c, trained })) });
+      const givenUp = { steps: 16, why: 'since it would end no better' };
+      const outcome = (i: number): object => (i === 0 ? { trained } : { givenUp });
+      const candidates = [...front.candidates, front.candidates[0]!].map((c, i) => ({ ...c, ...outcome(i) }));
+      return JSON.stringify({ ...front, candidates });
     });
+    expect(text).toContain('not distilled: given up after 16 steps, since it would end no better');
     const words = 'distilled for 40 steps; 90.00 % [87.00 %, 92.00 %], n = 500 before';
     expect(text).toContain(words);
     expect(readFileSync(join(folder, 'run', 'report.md'), 'utf8')).toContain(words);

@@ -21,7 +21,13 @@ import type { Loss } from '../../src/training/loss.js';
 import { reinitialized } from '../../src/training/reinit.js';
 import { scheduleOf } from '../../src/training/schedule.js';
 import { trainingStep } from '../../src/training/step.js';
-import { train, type TrainOptions, type TrainReport, type TrainResult } from '../../src/training/trainer.js';
+import {
+  train,
+  type TrainOptions,
+  type TrainReport,
+  type TrainResult,
+  type Watch,
+} from '../../src/training/trainer.js';
 import { pare } from '../pare-here.js';
 
 const example = (name: string): string => fileURLToPath(new URL(`../../examples/shapes/${name}`, import.meta.url));
@@ -212,6 +218,43 @@ test('a stop is heard between steps, and patience ends what gets no better', asy
   expect(await run(model, { ...settings, signal: stop })).toMatchObject({ ended: 'stopped', steps: 0 });
   const still = { ...settings, rate: 1e-9, batch: 1500, ...(await held(0.3)), patience: 2, bound: { epochs: 9 } };
   expect(await run(model, { ...still, step: { batchNorm: 'frozen' } })).toMatchObject({ ended: 'early', steps: 2 });
+});
+
+test('a run that is watched is given up where the watcher says so, resumed or not', async () => {
+  const watching = (most: number): { readonly watch: Watch; readonly looked: number[] } => {
+    const looked: number[] = [];
+    const look: Watch['look'] = (now, seen) => {
+      const [first] = step.weights.keys();
+      looked.push(seen.length);
+      return Promise.resolve({ sum: readFloats(now.graph.initializers.get(first!)!).reduce((a, b) => a + b, 0) });
+    };
+    const hopeless: Watch['hopeless'] = (seen) =>
+      seen.length > most ? seen.map((s) => s['sum']).join(' ') : undefined;
+    return { watch: { looks: 4, look, hopeless }, looked };
+  };
+  const dims = new Map([...data.batch([0]).inputs].map(([name, t]) => [name, t.dims]));
+  const step = trainingStep(model, standardOps, dims, { loss: { kind: 'distill' }, optimizer: settings.optimizer });
+  const options: TrainOptions = { ...settings, bound: { steps: 9 } };
+  const patient = watching(Infinity);
+  const done = await run(model, { ...options, watch: patient.watch });
+  // before the first step, and after 1/4, 1/2 and 3/4 of nine
+  expect(patient.looked).toEqual([0, 1, 2, 3]);
+  expect(done.ended).toBe('done');
+  expect(bytesOf(done.model)).toBe(bytesOf((await run(model, options)).model));
+
+  const strict = await run(model, { ...options, watch: watching(2).watch });
+  expect(strict).toMatchObject({ ended: 'given-up', steps: 5 });
+  const place = { folder: join(folder, 'watched'), every: 3 };
+  const killed = train(model, data, { ...options, watch: watching(2).watch, checkpoint: place });
+  for (let i = 0; i < 4; i++) await killed.next();
+  await killed.return(strict);
+  const resumed = watching(2);
+  const again = await run(model, { ...options, watch: resumed.watch, checkpoint: place });
+  expect(resumed.looked).toEqual([2]);
+  expect([again.steps, again.cause, bytesOf(again.model)]).toEqual([5, strict.cause, bytesOf(strict.model)]);
+  // and what was given up is not gone on with
+  const third = await run(model, { ...options, watch: watching(2).watch, checkpoint: place });
+  expect(third).toMatchObject({ ended: 'given-up', steps: 5, cause: strict.cause });
 });
 
 test('augmentation: seeded, keeps what it shows, leaves other inputs alone', () => {
