@@ -30,6 +30,7 @@ import { taskOf } from './support/workshop.js';
 const SEEN = 300;
 /** Steps of the probe from one look to the next. */
 const PROBE_STEPS = 6;
+
 const estimators: Readonly<Record<string, (seen: readonly Look[]) => number>> = {
   last: (seen) => seen.at(-1)!['likeness']!,
   capacitance: (seen) => extrapolated(seen.map((l) => ({ accuracy: l['likeness']!, beta: l['beta']! }))).mean,
@@ -78,7 +79,7 @@ export async function run(args: string[]): Promise<void> {
         bound: { steps },
         batch: distillation.batch,
         optimizer: distillation.optimizer,
-        rate: kind.rate * distillation.rate,
+        rate: kind.rate * distillation.rate[0],
         schedule: distillation.schedule,
         rng: own.fork('train'),
         augment: usualAugmentation(data) ?? {},
