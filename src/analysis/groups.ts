@@ -40,7 +40,7 @@ export interface Frozen {
 export interface MacShare {
   /** Index of the node. */
   readonly node: number;
-  /** As part of the whole network's; inside an If this is the node's share of the dearer branch's. */
+  /** As part of the whole network's; inside an If this is the node's share of the dearer branch's; in a loop, that of all iterations. */
   readonly macs: number;
   readonly lines: readonly Int32Array[];
   /** Body that the node lies in, and its MACs in one run of that. */
@@ -55,6 +55,8 @@ export interface MacBody {
   readonly first: number;
   /** False for a branch that is known not to run with the dims at hand. */
   readonly runs: boolean;
+  /** How often it runs when its node does: 1 for a branch. */
+  readonly times: number;
 }
 
 export interface ChannelGroups {

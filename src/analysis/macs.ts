@@ -1,5 +1,5 @@
 // MACs of a network once units are dead, without cutting it: each node's work is proportional to what is left of its axes.
-import type { Flow } from '../ir/flow.js';
+import { FLOW, type Flow } from '../ir/flow.js';
 import { elementCount } from '../ir/tensor.js';
 import type { Analysis } from './analyse.js';
 import type { Cost } from './cost.js';
@@ -34,9 +34,8 @@ function withBodies(bodies: readonly MacBody[], macs: number[]): number {
   const dearest = new Map<number, number>();
   let outside = 0;
   for (let b = bodies.length - 1; b >= 0; b--) {
-    const { parent, first, runs } = bodies[b]!;
-    if (!runs) macs[b] = 0;
-    const most = Math.max(dearest.get(first) ?? 0, macs[b]!);
+    const { parent, first, runs, times } = bodies[b]!;
+    const most = Math.max(dearest.get(first) ?? 0, runs ? times * macs[b]! : 0);
     dearest.set(first, most);
     if (first !== b) continue;
     if (parent < 0) outside += most;
@@ -65,16 +64,13 @@ export function shareMacs(
     const placed = plan.resolve(c.labels);
     if (placed !== undefined && !consumed.has(c.node)) consumed.set(c.node, placed.line);
   }
-  const bodies = flow.bodies.map(({ parent, first, token, attribute }): MacBody => {
-    const condition = shapes.values.get(token)?.elems[0];
-    return { parent, first, runs: condition === undefined || (condition !== 0) === (attribute === 'then_branch') };
-  });
-  const parts = partsOf(flow, bodies, cost);
+  const { bodies, parts } = bodiesOf(flow, shapes, cost);
   let next = 0;
   graph.nodes.forEach((node, i) => {
     if (node.opType === 'Constant' && node.domain === '') return;
     const entry = cost.nodes[next++];
-    if (entry === undefined || entry.macs === 0) return;
+    // a mark's are those of a whole loop
+    if (entry === undefined || entry.macs === 0 || node.domain === FLOW) return;
     const body = flow.homes[i] ?? -1;
     const add = (macs: number, lines: readonly Line[]): void => {
       if (body < 0) shares.push({ node: i, macs, lines });
@@ -114,27 +110,47 @@ export function shareMacs(
   return { shares, bodies };
 }
 
-/** The part of each body's MACs that counts in the whole network's: of bodies of which one runs, the dearest counts, so each in part. */
-function partsOf({ model, homes }: Flow, bodies: readonly MacBody[], cost: Cost): number[] {
-  if (bodies.length === 0) return [];
-  const macs = bodies.map(() => 0);
+/**
+ * How bodies count, and the part of each body's MACs that counts in the whole network's: of branches of which one runs, the dearest
+ * counts, so each in part.
+ */
+function bodiesOf(
+  flow: Flow,
+  shapes: Shapes,
+  cost: Cost,
+): { readonly bodies: readonly MacBody[]; readonly parts: readonly number[] } {
+  if (flow.bodies.length === 0) return { bodies: [], parts: [] };
+  // in one run, bodies inside included
+  const macs = flow.bodies.map(() => 0);
+  const whole = new Map<string, number>();
   let next = 0;
-  model.graph.nodes.forEach((node, i) => {
+  flow.model.graph.nodes.forEach((node, i) => {
     if (node.opType === 'Constant' && node.domain === '') return;
     const own = cost.nodes[next++]?.macs ?? 0;
-    if (homes[i]! >= 0) macs[homes[i]!]! += own;
+    if (node.domain === FLOW) whole.set(node.inputs[0] ?? '', own);
+    else if (flow.homes[i]! >= 0) macs[flow.homes[i]!]! += own;
   });
-  withBodies(bodies, macs);
-  const [most, sum] = [bodies.map(() => 0), bodies.map(() => 0)];
-  bodies.forEach(({ first }, b) => {
-    most[first] = Math.max(most[first]!, macs[b]!);
-    sum[first]! += macs[b]!;
-  });
-  const parts: number[] = [];
-  for (const { parent, first, runs } of bodies) {
-    parts.push(!runs || sum[first] === 0 ? 0 : ((parts[parent] ?? 1) * most[first]!) / sum[first]!);
+  const bodies: MacBody[] = [];
+  const counted = flow.bodies.map(() => 0);
+  const [most, sum] = [flow.bodies.map(() => 0), flow.bodies.map(() => 0)];
+  for (let b = flow.bodies.length - 1; b >= 0; b--) {
+    const { parent, first, token, attribute } = flow.bodies[b]!;
+    const condition = shapes.values.get(token)?.elems[0];
+    const loop = attribute === 'body';
+    const runs = loop || condition === undefined || (condition !== 0) === (attribute === 'then_branch');
+    const times = loop ? (macs[b]! > 0 ? (whole.get(token) ?? 0) / macs[b]! : 0) : 1;
+    bodies[b] = { parent, first, runs, times };
+    counted[b] = runs ? times * macs[b]! : 0;
+    most[first] = Math.max(most[first]!, counted[b]!);
+    sum[first]! += counted[b]!;
+    if (first === b && parent >= 0) macs[parent]! += most[first]!;
   }
-  return parts;
+  const parts: number[] = [];
+  bodies.forEach(({ parent, first, runs, times }) => {
+    const share = runs && sum[first]! > 0 ? (times * most[first]!) / sum[first]! : 0;
+    parts.push((parent < 0 ? 1 : parts[parent]!) * share);
+  });
+  return { bodies, parts };
 }
 
 /** Scale and zero point stand between their operands. */

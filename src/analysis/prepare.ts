@@ -3,6 +3,7 @@
 // that no cut can be carried back through are computed once. A model that has nothing of this stays the same object.
 import type { Graph, Model, Node } from '../ir/graph.js';
 import { inlined } from '../ir/inline.js';
+import { hasSubgraphs } from '../ir/walk.js';
 import type { OpTable } from '../ops/op.js';
 import { foldConstants } from './fold.js';
 import { openFlow } from './flow.js';
@@ -28,15 +29,16 @@ export function prepare(model: Model, table: OpTable): Model {
   return inOpenBranches(now, table, (open, _, rules) => (hasOpaqueConstants(open) ? foldConstants(open, rules) : open));
 }
 
-/** Edits the graph with the branches of undecided Ifs laid open. Dynamic dims are left open: what holds here holds for every batch. */
+/** Edits the graph with the branches of undecided Ifs and the bodies of loops laid open. Dynamic dims are left open: what holds here holds for every batch. */
 function inOpenBranches(
   model: Model,
   table: OpTable,
   edit: (open: Model, shapes: Pick<Shapes, 'values'>, table: OpTable) => Model,
 ): Model {
-  if (!model.graph.nodes.some(isIf)) return edit(model, { values: new Map() }, table);
-  const { flow, shapes, table: rules } = openFlow(model, table, {}, inferShapes(model, table), false);
-  const made = edit(flow.model, shapes, rules);
+  if (!model.graph.nodes.some(hasSubgraphs)) return edit(model, { values: new Map() }, table);
+  const options = { bindings: [{}], shapes: [inferShapes(model, table)], decided: false };
+  const { flow, shapes, table: rules } = openFlow(model, table, options);
+  const made = edit(flow.model, shapes[0]!, rules);
   return made === flow.model ? model : flow.close(made);
 }
 

@@ -1,4 +1,4 @@
-// A graph with the bodies of some nodes (the branches of an If) laid open between marks, under names that are unique in the whole
+// A graph with the bodies of some nodes (branches of an If, loops) laid open between marks, under names that are unique in the whole
 // graph: what runs along values then runs through bodies too. `close` puts an edited one back into the form it came from.
 import type { Attribute, Graph, Model, Node, ValueInfo } from './graph.js';
 import { renamed } from './inline.js';
@@ -8,10 +8,11 @@ import { allNames, subgraphs } from './walk.js';
 /** Domain of the marks, which no file has. */
 export const FLOW = 'pare.flow';
 
-/** Mark in front of each body: (inputs of the node; the token of the body before) -> (token, inputs of the body). */
-export const BODY = 'Body';
-
-/** A body laid open. The mark behind the last body of a node has the node's name: (token, outputs of the bodies) -> (outputs of the node). */
+/**
+ * A body laid open. In front of it stands a mark `If body`: (inputs of the node; the token of the body before) -> (token, inputs of the
+ * body). The mark behind the last body of a node has the node's name: (token, outputs of the bodies) -> (outputs of the node); that of
+ * a loop then has the body's inputs and the node's among its own.
+ */
 export interface Body {
   /** The node as the model has it. */
   readonly node: Node;
@@ -23,6 +24,8 @@ export interface Body {
   readonly first: number;
   /** First output of its mark. */
   readonly token: string;
+  /** The node as it would stand in the open graph were it closed. */
+  readonly flat: Node;
 }
 
 export interface Flow {
@@ -135,6 +138,8 @@ function visit(state: State, node: Node, names: Names | undefined, home: number)
     return;
   }
   const inputs = node.inputs.map(rename);
+  const flat = names === undefined ? node : renamedAsNeeded(node, rename);
+  const behind: string[] = [];
   const given: string[] = [];
   let token = '';
   const first = state.bodies.length;
@@ -147,10 +152,10 @@ function visit(state: State, node: Node, names: Names | undefined, home: number)
     state.names.push(own);
     const before = token;
     token = freshIn(state, `${node.name || (node.outputs[0] ?? '')}_${attribute}`);
-    state.bodies.push({ node, attribute, graph, parent: home, first, token });
+    state.bodies.push({ node, attribute, graph, parent: home, first, token, flat });
     state.tokens.set(token, body);
     const outputs = [token, ...graph.inputs.map((v) => find(own, v.name))];
-    push(state, mark(node, BODY, body === first ? inputs : [before], outputs), node, home);
+    push(state, mark(node, `${node.opType} body`, body === first ? inputs : [before], outputs), node, home);
     for (const [name, t] of graph.initializers) {
       const now = find(own, name);
       state.initializers.set(now, now === name ? t : { ...t, name: now });
@@ -161,8 +166,9 @@ function visit(state: State, node: Node, names: Names | undefined, home: number)
     }
     for (const inner of graph.nodes) visit(state, inner, own, body);
     given.push(...graph.outputs.map((v) => find(own, v.name)));
+    if (attribute === 'body') behind.push(...graph.inputs.map((v) => find(own, v.name)), ...inputs);
   }
-  push(state, mark(node, node.opType, [token, ...given], node.outputs.map(rename)), node, home);
+  push(state, mark(node, node.opType, [token, ...given, ...behind], node.outputs.map(rename)), node, home);
 }
 
 /** Names that a body gives; those that are given elsewhere already are changed. */

@@ -15,6 +15,7 @@ import { pruneModel } from '../../src/analysis/cut.js';
 import { checkModel } from '../../src/ir/check.js';
 import { layOpen } from '../../src/ir/flow.js';
 import type { Model } from '../../src/ir/graph.js';
+import { hasSubgraphs } from '../../src/ir/walk.js';
 import { parseModelText } from '../../src/ir/text.js';
 import { parseModel, readModel } from '../../src/onnx/read.js';
 import { encodeModel, writeModel } from '../../src/onnx/write.js';
@@ -97,7 +98,7 @@ function branch(draft: Draft, depth: number): { readonly initializers: string[];
   };
   const steps = 1 + rng.int(3);
   for (let k = 0; k < steps; k++) {
-    const kind = rng.int(depth > 0 ? 6 : 5);
+    const kind = rng.int(depth > 0 ? 9 : 8);
     const y = give('v');
     if (kind === 0) layer(width, width);
     else if (kind === 1) {
@@ -118,8 +119,42 @@ function branch(draft: Draft, depth: number): { readonly initializers: string[];
       const z = constant('z', [2, width]);
       lines.push(`${y} = Sub (${at}, ${z})`);
       at = y;
-    } else {
+    } else if (kind === 8) {
       lines.push(either(draft, 'b', y, depth - 1));
+      at = y;
+    } else {
+      const k = 3 + rng.int(3);
+      const [s, e, i, c, d, m, r, t, o] = 's e i c d m r t o'.split(' ').map((stem) => give(stem));
+      const held: string[] = [];
+      const inner = (stem: string, dims: readonly number[]): string => {
+        if (rng.next() < 0.5) return constant(stem, dims);
+        const name = give(`${stem}_held`);
+        held.push(weight(name, dims, rng));
+        return name;
+      };
+      const [up, down] = [inner('up', [width, k]), inner('down', [k, width])];
+      const list = held.length === 0 ? '' : `<${held.join(', ')}>`;
+      const layers = (from: string): string =>
+        `${m} = MatMul (${from}, ${up}) ${r} = Relu (${m}) ${o} = MatMul (${r}, ${down})`;
+      const value = (name: string): string => `float[2,${width}] ${name}`;
+      const whole = give('whole');
+      if (kind === 5) {
+        const mix = rng.next() < 0.5 ? `Add (${s}, ${o})` : `Tanh (${o})`;
+        lines.push(`${y} = Loop (three, yes, ${at}) <body = b${++draft.count} (int64 ${i}, bool ${c}, ${value(s!)}) => (bool ${d}, ${value(t!)}) ${list}
+          { ${d} = Identity (${c}) ${layers(s!)} ${t} = ${mix} }>`);
+      } else if (kind === 6) {
+        lines.push(`${whole} = Loop (three, yes) <body = b${++draft.count} (int64 ${i}, bool ${c}) => (bool ${d}, ${value(t!)}) ${list}
+          { ${d} = Identity (${c}) ${layers(at)} ${t} = Mul (${o}, h) }>`);
+        lines.push(`${y} = ReduceSum <keepdims = 0> (${whole}, zero)`);
+      } else {
+        const [twice, last] = [give('twice'), give('last')];
+        lines.push(
+          `${e}_1 = Unsqueeze (${at}, zero) ${e}_2 = Unsqueeze (h, zero) ${twice} = Concat <axis = 0> (${e}_1, ${e}_2)`,
+        );
+        lines.push(`${last}, ${whole} = Scan <num_scan_inputs = 1, body = b${++draft.count} (${value(s!)}, ${value(e!)}) => (${value(t!)}, ${value(i!)}) ${list}
+          { ${layers(s!)} ${t} = Add (${o}, ${e}) ${i} = Relu (${t}) }> (${at}, ${twice})`);
+        lines.push(`${y}_1 = ReduceSum <keepdims = 0> (${whole}, zero) ${y} = Add (${y}_1, ${last})`);
+      }
       at = y;
     }
   }
@@ -148,7 +183,7 @@ function randomNet(rng: Rng): Model {
   const { width } = draft;
   return parseModelText(`${head}
     g (float[2,3] x, bool a, bool b) => (float[2,2] y)
-      <${[weight('w0', [3, width], rng), weight('w1', [width, 2], rng), ...draft.outer].join(', ')}> {
+      <${[weight('w0', [3, width], rng), weight('w1', [width, 2], rng), 'int64 three = {3}', 'bool yes = {1}', 'int64[1] zero = {0}', ...draft.outer].join(', ')}> {
       h0 = MatMul (x, w0)
       h = Relu (h0)
       ${text}
@@ -157,8 +192,8 @@ function randomNet(rng: Rng): Model {
     }`);
 }
 
-test('random networks with branches in branches: pruned equals masked, whichever run', async () => {
-  let [cut, inside] = [0, 0];
+test('random networks with branches and loops in branches: pruned equals masked, whichever run', async () => {
+  let [cut, inside, loops] = [0, 0, 0];
   for (let n = 0; n < 18; n++) {
     const rng = createRng(`bodies/${n}`);
     const model = randomNet(rng);
@@ -169,20 +204,26 @@ test('random networks with branches in branches: pruned equals masked, whichever
     const outer = analysis.model.graph.initializers;
     const tensors = analysis.groups.groups.flatMap((g) => (dead.has(g.id) ? g.members.map((m) => m.tensor) : []));
     if (tensors.some((name) => !outer.has(name))) inside++;
+    if (tensors.some((name) => /^(up|down)/u.test(name))) loops++;
     await expectLaw(analysis, dead, rng);
   }
   expect(cut).toBeGreaterThan(15);
   expect(inside).toBeGreaterThan(11);
+  expect(loops).toBeGreaterThan(8);
 });
 
 test('what is not cut stays byte for byte', () => {
-  const stored = encodeModel(randomNet(createRng('bodies/bytes')));
-  const model = parseModel(stored);
-  const flow = layOpen(model, (node) => node.opType === 'If');
-  expect(flow.bodies.length).toBeGreaterThan(2);
-  expect(flow.close(flow.model)).toBe(model);
-  expect(flow.close({ ...flow.model, graph: { ...flow.model.graph, nodes: [...flow.model.graph.nodes] } })).toBe(model);
-  expect(pruneModel(analyse(model, standardOps), new Map())).toBe(model);
+  const kinds = new Set<string>();
+  for (let n = 0; n < 10; n++) {
+    const model = parseModel(encodeModel(randomNet(createRng(`bodies/${n}`))));
+    const flow = layOpen(model, hasSubgraphs);
+    for (const body of flow.bodies) kinds.add(body.node.opType);
+    expect(flow.close(flow.model)).toBe(model);
+    const nodes = [...flow.model.graph.nodes];
+    expect(flow.close({ ...flow.model, graph: { ...flow.model.graph, nodes } })).toBe(model);
+    expect(pruneModel(analyse(model, standardOps), new Map())).toBe(model);
+  }
+  expect(kinds).toEqual(new Set(['If', 'Loop', 'Scan']));
 });
 
 test('`pare prune` meets its budget where the branches differ in cost, and `pare groups` names what lies in them', async () => {
