@@ -143,7 +143,7 @@ function bodiesOf(
     counted[b] = runs ? times * macs[b]! : 0;
     most[first] = Math.max(most[first]!, counted[b]!);
     sum[first]! += counted[b]!;
-    if (first === b && parent >= 0) macs[parent]! += most[first]!;
+    if (first === b && parent >= 0) macs[parent]! += most[first];
   }
   const parts: number[] = [];
   bodies.forEach(({ parent, first, runs, times }) => {
