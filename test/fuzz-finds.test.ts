@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { analyse } from '../src/analysis/analyse.js';
 import { openDataset } from '../src/data/dataset.js';
+import { parseNumpy } from '../src/data/numpy.js';
 import { PareError } from '../src/errors.js';
 import { checkModel } from '../src/ir/check.js';
 import { parseModelText } from '../src/ir/text.js';
@@ -70,4 +71,11 @@ test.each([2 ** 40, -5])('a Scan of %i scanned inputs', (scans) => {
     { y, z = Scan <num_scan_inputs = ${scans}, body = b (float[2] a, float[2] c) => (float[2] d, float[2] e)
       { d = Add (a, c) e = Identity (d) }> (s, x) }`);
   expect(() => analyse(scan, standardOps)).toThrow(/num_scan_inputs is .*, but it has 2 inputs/);
+});
+
+test.each(['(x, 4)', '(-1, 4)', '(1e308, 1e308)', '(0.5, 4)'])('a NumPy header with the shape %s', (shape) => {
+  const header = `{'descr': '<f4', 'fortran_order': False, 'shape': ${shape}, }`.padEnd(118);
+  const start = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 118, 0]);
+  const bytes = Buffer.concat([start, Buffer.from(header), Buffer.alloc(64)]);
+  expect(() => parseNumpy(bytes, 'x')).toThrow(/which is no list of sizes/);
 });

@@ -33,6 +33,9 @@ export function parseNumpy(bytes: Uint8Array, name: string): NumpyArray {
     .filter((s) => s.trim() !== '')
     .map(Number);
   const count = dims.reduce((a, b) => a * b, 1);
+  if (!dims.every((d) => Number.isSafeInteger(d) && d >= 0) || !Number.isSafeInteger(count)) {
+    throw new PareError(`${name}: its NumPy header gives it the shape (${shape[1]}), which is no list of sizes`);
+  }
   const size = type.array.BYTES_PER_ELEMENT;
   if (bytes.length - start < count * size) {
     throw new PareError(
