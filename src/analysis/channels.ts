@@ -55,6 +55,8 @@ export interface Channels {
   readonly constants: ReadonlySet<string>;
   /** Names that subgraphs use. */
   readonly captured: ReadonlySet<string>;
+  /** Nodes that no rule could look at, and why. */
+  readonly unseen: readonly { readonly node: Node; readonly reason: string }[];
 }
 
 export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channels {
@@ -84,6 +86,7 @@ export function runLabels(model: Model, table: OpTable, shapes: Shapes): Channel
     families: engine.families,
     constants: engine.constants,
     captured,
+    unseen: engine.unseen,
   };
 }
 
@@ -143,6 +146,7 @@ export class Engine implements ChannelContext {
   readonly families: Family[] = [];
   readonly held: HeldAxis[] = [];
   readonly constants = new Set<string>();
+  readonly unseen: { readonly node: Node; readonly reason: string }[] = [];
   node: Node;
   opset = 1;
   arity = 0;
@@ -181,6 +185,7 @@ export class Engine implements ChannelContext {
             : rule === undefined
               ? 'no channel rule'
               : 'shapes are not known';
+      this.unseen.push({ node, reason: this.why(reason) });
       for (const name of usedNames(node)) {
         const labels = this.values.get(name);
         if (labels !== undefined) this.freeze(labels, reason);

@@ -2,7 +2,7 @@
 // cannot be opened stays one node, which freezes what it touches.
 import { PareError } from '../errors.js';
 import { FLOW, layOpen, type Body, type Flow } from '../ir/flow.js';
-import { attrInt, opsetOf, type Model, type Node } from '../ir/graph.js';
+import { attrInt, opsetOf, type Model, type Node, type ValueType } from '../ir/graph.js';
 import { subgraphs } from '../ir/walk.js';
 import { flowOps } from '../ops/flow.js';
 import type { OpTable } from '../ops/op.js';
@@ -116,11 +116,16 @@ function unsteady({ flow, shapes }: OpenFlow): Set<Node> {
     for (let k = 0; k < states; k++) {
       const before = mark.inputs[1 + outputs.length + given + k]!;
       const after = mark.inputs[1 + made + k]!;
-      for (const { types } of shapes) {
-        const [a, b] = [before, after].map((name) => JSON.stringify(types.get(name)));
-        if (a === undefined || a !== b) found.add(body.node);
-      }
+      if (!shapes.every(({ types }) => isSteady(types.get(before), types.get(after)))) found.add(body.node);
     }
   }
   return found;
+}
+
+/** What is said of the state holds after an iteration, too; of a dim that is no number nothing is said. */
+function isSteady(before: ValueType | undefined, after: ValueType | undefined): boolean {
+  if (before?.kind !== 'tensor' || after?.kind !== 'tensor') return false;
+  const dims = after.shape;
+  if (before.elemType !== after.elemType || before.shape === undefined) return false;
+  return dims?.length === before.shape.length && before.shape.every((d, k) => typeof d !== 'number' || d === dims[k]);
 }

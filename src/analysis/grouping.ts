@@ -9,7 +9,7 @@ import type { ChannelGroup, ChannelGroups, Frozen, GroupMember } from './groups.
 import { shareMacs } from './macs.js';
 import type { ChannelPlan, Line, PlannedCut } from './plan.js';
 import { constantOfNode } from './scope.js';
-import type { Shapes } from './shapes.js';
+import { concreteShape, type Shapes } from './shapes.js';
 
 export function groupChannels(
   flow: Flow,
@@ -66,7 +66,7 @@ export function groupChannels(
   });
   return {
     groups,
-    frozen: frozenOf(graph, channels, plan),
+    frozen: frozenOf(graph, shapes, channels, plan),
     labels: channels.labels,
     find: plan.classOf,
     macShares: shares,
@@ -239,7 +239,7 @@ function dedupe(cuts: readonly PlannedCut[], consumers: ReadonlyMap<string, read
 }
 
 /** "Why not": atoms of each family that stay, by reason. */
-function frozenOf(graph: Graph, channels: Channels, plan: ChannelPlan): Frozen[] {
+function frozenOf(graph: Graph, shapes: Shapes, channels: Channels, plan: ChannelPlan): Frozen[] {
   const frozen: Frozen[] = [];
   const producers = new Map<number, string>();
   for (const c of channels.cuts) if (c.role === 'out' && !producers.has(c.node)) producers.set(c.node, c.tensor);
@@ -255,14 +255,22 @@ function frozenOf(graph: Graph, channels: Channels, plan: ChannelPlan): Frozen[]
     for (const [reason, count] of reasons) frozen.push({ name, channels: count, reason });
   }
   const named = new Set(frozen.map((f) => f.name));
-  for (const node of graph.nodes) {
-    const reason = `lies in a body that is not looked into at ${describeNode(node)}`;
+  const name = (weight: string, { dims }: Pick<Tensor, 'dims'>, reason: string): void => {
+    // out of the last axis of a matrix, the first of a Conv's weight
+    if (!named.has(weight))
+      frozen.push({ name: weight, channels: (dims.length === 2 ? dims[1] : dims[0]) ?? 0, reason });
+    named.add(weight);
+  };
+  for (const { node, reason } of channels.unseen) {
+    for (const input of node.inputs) {
+      const dims = concreteShape(shapes, input);
+      const type = shapes.types.get(input);
+      if (!channels.constants.has(input) || dims === undefined || type?.kind !== 'tensor' || dims.length < 2) continue;
+      if (isParameter({ name: input, dataType: type.elemType, dims })) name(input, { dims }, reason);
+    }
     for (const inner of subgraphs(node)) {
-      for (const [name, { dims }] of weightsIn(inner, graph)) {
-        // out of the last axis of a matrix, the first of a Conv's weight
-        if (!named.has(name)) frozen.push({ name, channels: (dims.length === 2 ? dims[1] : dims[0]) ?? 0, reason });
-        named.add(name);
-      }
+      const lies = `lies in a body that is not looked into at ${describeNode(node)}`;
+      for (const [weight, tensor] of weightsIn(inner, graph)) name(weight, tensor, lies);
     }
   }
   return frozen;

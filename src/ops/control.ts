@@ -97,11 +97,11 @@ function tripCount(ctx: ShapeContext): number | undefined {
   const count = ctx.value(0)?.elems[0];
   if (first === undefined || count === undefined) return undefined;
   if (count <= 0) return 0;
-  return keepsCondition(body) ? count : undefined;
+  return keepsCondition(body, ctx.node.inputs[1]) ? count : undefined;
 }
 
-/** Whether the condition that the body returns is the one it was given, or constant true. */
-function keepsCondition(body: Graph): boolean {
+/** Whether the condition that the body returns is the one it was given, the one at the start (`first`, which is true), or constant true. */
+function keepsCondition(body: Graph, first: string | undefined): boolean {
   let name = body.outputs[0]?.name;
   const makers = new Map(body.nodes.flatMap((n) => n.outputs.map((o) => [o, n] as const)));
   for (let hops = 0; name !== undefined && hops <= body.nodes.length; hops++) {
@@ -109,11 +109,12 @@ function keepsCondition(body: Graph): boolean {
     const constant = body.initializers.get(name);
     if (constant !== undefined) return constant.bytes?.()[0] === 1;
     const node = makers.get(name);
-    if (node?.opType === 'Constant') {
+    if (node === undefined) return name !== '' && name === first;
+    if (node.opType === 'Constant') {
       const value = node.attributes.get('value');
       return value?.kind === 'tensor' && value.value.bytes?.()[0] === 1;
     }
-    if (node?.opType !== 'Identity' && node?.opType !== 'Cast') return false;
+    if (node.opType !== 'Identity' && node.opType !== 'Cast') return false;
     name = node.inputs[0];
   }
   return false;

@@ -332,3 +332,33 @@ test('weights in bodies that are not looked into are named with the reason', () 
     { name: 'table', channels: 3, reason: 'lies in a body that is not looked into at Loop "z"' },
   ]);
 });
+
+test('a value that runs through a branch and a loop is one group; a weight whose use has no known shape is named', async () => {
+  const rng = createRng('bodies/script');
+  const model = parseModelText(`${head}
+    g (float[N,3] x, bool a, int64[K] rows) => (float[N,2] y, float[M,5] z)
+      <${weight('w0', [3, 6], rng)}, ${weight('wb', [6, 6], rng)}, ${weight('w1', [6, 2], rng)}, ${weight('table', [9, 5], rng)},
+       int64 zero = {0}, bool yes = {1}, int64[1] some = {1}, int64[1] first = {0}> {
+      h = MatMul (x, w0)
+      r = If (a) <then_branch = t () => (float[?,6] p) { p = Relu (h) }, else_branch = e () => (float[?,6] q) { q = MatMul (h, wb) }>
+      s = Shape (x)
+      n = Gather (s, zero)
+      v = Loop (n, yes, r) <body = b (int64 i, bool c, float[?,6] u) => (bool d, float[?,6] o) {
+        d = Identity (yes)
+        m = MatMul (u, wb)
+        k = Tanh (m)
+        o = Add (u, k) }>
+      y = MatMul (v, w1)
+      f = NonZero (rows)
+      l = Squeeze (f, first)
+      z = Gather (table, l)
+    }`);
+  const analysis = analyse(prepare(model, standardOps), standardOps);
+  expect(analysis.groups.groups.map((g) => g.size)).toEqual([6]);
+  expect(analysis.groups.frozen).toContainEqual({
+    name: 'table',
+    channels: 5,
+    reason: 'shapes are not known at Gather "z"',
+  });
+  for (const batch of [1, 4]) await expectLaw(analysis, randomDead(analysis, rng), rng, batch);
+});
