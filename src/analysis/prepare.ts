@@ -1,10 +1,12 @@
 // What is done to every model before channels are looked for in it, and changes nothing that it computes: calls of the model's own
 // functions become the functions' nodes, an If whose condition is known becomes its branch, and constants that nodes compute in ways
-// that no cut can be carried back through are computed once. A model that has nothing of this stays the same object.
+// that no cut can be carried back through are computed once (standardised weights but for their last bits). A model that has nothing
+// of this stays the same object.
 import type { Graph, Model, Node } from '../ir/graph.js';
 import { inlined } from '../ir/inline.js';
 import { hasSubgraphs } from '../ir/walk.js';
 import type { OpTable } from '../ops/op.js';
+import { withComputedWeights } from './computed-weights.js';
 import { foldConstants } from './fold.js';
 import { openFlow } from './flow.js';
 import { inferShapes, type Shapes } from './shapes.js';
@@ -26,7 +28,10 @@ export function prepare(model: Model, table: OpTable): Model {
     if (next === now) break;
     now = next;
   }
-  return inOpenBranches(now, table, (open, _, rules) => (hasOpaqueConstants(open) ? foldConstants(open, rules) : open));
+  return inOpenBranches(now, table, (open, _, rules) => {
+    const whole = withComputedWeights(open, rules);
+    return hasOpaqueConstants(whole) ? foldConstants(whole, rules) : whole;
+  });
 }
 
 /** Edits the graph with the branches of undecided Ifs and the bodies of loops laid open. Dynamic dims are left open: what holds here holds for every batch. */
