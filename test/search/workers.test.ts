@@ -33,7 +33,9 @@ describe('a crew of threads', () => {
       import { PareError } from ${built('errors.js')};
       import { crewMember } from ${built('runtime/crew-member.js')};
       if (workerData.stillborn) process.exit(3);
-      setInterval(() => Atomics.add(workerData.seen, 1, 1), 5);
+      const beat = () => Atomics.add(workerData.seen, 1, 1);
+      beat();
+      setInterval(beat, 5);
       const never = () => new Promise(() => {});
       const end = {
         exit: () => process.exit(7),
