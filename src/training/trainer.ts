@@ -168,15 +168,20 @@ export async function* train(
         : { heldOut: { before: { metric: before.metric, value: before.value }, best: progress.best } }),
     });
 
+    /** What takes time beside the steps counts within a time bound. */
+    const counted = async <T>(act: () => Promise<T>): Promise<T> => {
+      const from = performance.now();
+      const made = await act();
+      progress = { ...progress, elapsedMs: progress.elapsedMs + performance.now() - from };
+      return made;
+    };
     /** Where a look is due: what it says against going on. */
     const looked = async (share: number): Promise<string | undefined> => {
       const { watch } = options;
       if (watch === undefined || share >= 1 || share * watch.looks < progress.seen.length) return undefined;
-      const looking = performance.now();
-      const seen = [...progress.seen, await watch.look(withState(model, step, training.state()), progress.seen)];
-      // within a time bound, looking counts
-      progress = { ...progress, seen, elapsedMs: progress.elapsedMs + performance.now() - looking };
-      return watch.hopeless(seen);
+      const look = await counted(() => watch.look(withState(model, step, training.state()), progress.seen));
+      progress = { ...progress, seen: [...progress.seen, look] };
+      return watch.hopeless(progress.seen);
     };
     const shareDone = (): number => ('timeMs' in bound ? progress.elapsedMs / bound.timeMs : progress.step / steps);
     let vain = progress.seen.length === 0 ? await looked(0) : options.watch?.hopeless(progress.seen);
@@ -195,11 +200,10 @@ export async function* train(
     const rates = [options.rate].flat();
     let peak = progress.rate ?? rates[0]!;
     if (rates.length > 1 && progress.rate === undefined) {
-      const trying = performance.now();
       const trial = trialSteps(bound, steps);
       const on = { step, runtime, threads, feed, steps: trial, ...(signal === undefined ? {} : { signal }) };
-      if (trial > 0) peak = await triedRate(rates, on);
-      progress = { ...progress, rate: peak, elapsedMs: progress.elapsedMs + performance.now() - trying };
+      if (trial > 0) peak = await counted(() => triedRate(rates, on));
+      progress = { ...progress, rate: peak };
       since = { ...since, at: performance.now() };
     }
     let good = training.state();
@@ -242,10 +246,7 @@ export async function* train(
       const last = 'timeMs' in bound ? progress.elapsedMs >= bound.timeMs : progress.step === steps;
       let heldOut: HeldOut | undefined;
       if (epochEnds || last) {
-        const measuring = performance.now();
-        const found = await options.heldOut?.measure(withState(model, step, training.state()));
-        // within a time bound, measuring counts
-        progress = { ...progress, elapsedMs: progress.elapsedMs + performance.now() - measuring };
+        const found = await counted(async () => options.heldOut?.measure(withState(model, step, training.state())));
         if (found !== undefined) {
           const { higherIsBetter, ...value } = found;
           heldOut = value;
