@@ -1,6 +1,7 @@
 // MACs of a network once units are dead, without cutting it: each node's work is proportional to what is left of its axes.
 import { FLOW, type Flow } from '../ir/flow.js';
 import { elementCount } from '../ir/tensor.js';
+import { quantizedWeight } from '../ops/quantize.js';
 import type { Analysis } from './analyse.js';
 import type { Cost } from './cost.js';
 import { decideFate } from './fate.js';
@@ -78,7 +79,7 @@ export function shareMacs(
     };
     // a recurrent layer has two matrices: their MACs go with their sizes
     const recurrent = RECURRENT.has(node.opType);
-    const second = QUANTIZED.has(node.opType) ? 3 : 1;
+    const second = quantizedWeight(node.opType)?.weight ?? 1;
     const cuts = (cutsOf.get(i) ?? []).filter((c) => (recurrent ? c.input <= 2 : c.input === 0 || c.input === second));
     if (cuts.length === 0) {
       const out = plan.values.get(node.outputs[0] ?? '');
@@ -153,6 +154,4 @@ function bodiesOf(
   return { bodies, parts };
 }
 
-/** Scale and zero point stand between their operands. */
-const QUANTIZED: ReadonlySet<string> = new Set(['QLinearConv', 'QLinearMatMul', 'QGemm']);
 const RECURRENT: ReadonlySet<string> = new Set(['LSTM', 'GRU', 'RNN']);

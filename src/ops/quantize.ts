@@ -69,3 +69,26 @@ export const quantizeOps: readonly OpDef[] = [
 export function roundsToSteps(opType: string): boolean {
   return /Quantize|^QLinear|^QGemm$|Integer$/u.test(opType);
 }
+
+/** Inputs of a node: its 8-bit weight, and what its bytes stand for. */
+export interface QuantizedWeight {
+  readonly weight: number;
+  readonly scale?: number;
+  readonly zero: number;
+}
+
+const QUANTIZED_WEIGHTS: Readonly<Record<string, QuantizedWeight | undefined>> = {
+  DequantizeLinear: { weight: 0, scale: 1, zero: 2 },
+  QLinearConv: { weight: 3, scale: 4, zero: 5 },
+  QLinearMatMul: { weight: 3, scale: 4, zero: 5 },
+  QGemm: { weight: 3, scale: 4, zero: 5 },
+  ConvInteger: { weight: 1, zero: 3 },
+  MatMulInteger: { weight: 1, zero: 3 },
+  MatMulIntegerToFloat: { weight: 1, scale: 3, zero: 5 },
+  DynamicQuantizeMatMul: { weight: 1, scale: 2, zero: 3 },
+};
+
+/** undefined for operators whose weights are floats. */
+export function quantizedWeight(opType: string): QuantizedWeight | undefined {
+  return QUANTIZED_WEIGHTS[opType];
+}

@@ -3,6 +3,7 @@ import type { Analysis } from '../analysis/analyse.js';
 import type { ChannelGroup } from '../analysis/groups.js';
 import { attrInt, type Node } from '../ir/graph.js';
 import { DataType, floatTensor, readFloats, type Tensor } from '../ir/tensor.js';
+import { quantizedWeight } from '../ops/quantize.js';
 import { constantOf } from './constants.js';
 
 /**
@@ -34,21 +35,9 @@ export function eachTensorOf(
   }
 }
 
-/** Where scale and zero point of an 8-bit weight lie, by operator and place of the weight, and the axis they run along. */
-const BYTES: Readonly<Record<string, { readonly weight: number; readonly scale?: number; readonly zero: number }>> = {
-  DequantizeLinear: { weight: 0, scale: 1, zero: 2 },
-  QLinearConv: { weight: 3, scale: 4, zero: 5 },
-  QLinearMatMul: { weight: 3, scale: 4, zero: 5 },
-  QGemm: { weight: 3, scale: 4, zero: 5 },
-  ConvInteger: { weight: 1, zero: 3 },
-  MatMulInteger: { weight: 1, zero: 3 },
-  MatMulIntegerToFloat: { weight: 1, scale: 3, zero: 5 },
-  DynamicQuantizeMatMul: { weight: 1, scale: 2, zero: 3 },
-};
-
 /** The numbers that bytes stand for: an offset of 128 says nothing of how much a channel matters. */
 function dequantized(analysis: Analysis, node: Node, input: number, tensor: Tensor): Tensor {
-  const places = BYTES[node.opType];
+  const places = quantizedWeight(node.opType);
   if (tensor.dataType !== DataType.INT8 && tensor.dataType !== DataType.UINT8) return tensor;
   if (places?.weight !== input) return tensor;
   const read = (i: number | undefined): Float32Array | undefined => {
