@@ -4,7 +4,7 @@ import { defineConfig } from 'oxlint';
 
 // The layers of the house, lowest first: code imports from lower rows, never from its own row's neighbours or above.
 const layers = [
-  ['src/rng.ts', 'src/errors.ts'],
+  ['src/rng.ts', 'src/errors.ts', 'src/once.ts'],
   ['src/ir'],
   ['src/onnx', 'src/ops'],
   ['src/analysis'],

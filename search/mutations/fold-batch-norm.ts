@@ -19,6 +19,7 @@ import { constantReader } from '../../src/recovery/layers.js';
 import { editModel, type ModelEditor } from './edit.js';
 import { lazyTensor } from './layers.js';
 import type { Mutation, MutationContext } from './mutation.js';
+import { once } from '../../src/once.js';
 
 export function foldBatchNorm(): Mutation {
   return {
@@ -207,7 +208,7 @@ function foldBefore(fold: Fold, { analysis }: MutationContext, edit: ModelEditor
   const { nodes } = analysis.model.graph;
   const { channels, add, weight, bias } = fold;
   const [norm, node] = [nodes[fold.norm]!, nodes[fold.layer]!];
-  const affine = lazily(() => affineOf(norm, channels, read));
+  const affine = once(() => affineOf(norm, channels, read));
   const channelOf = outputChannel(node, weight.dims);
   edit.change(
     lazyTensor(node.inputs[1]!, weight.dataType, weight.dims, () => {
@@ -242,7 +243,7 @@ function foldBehind(fold: Fold, { analysis }: MutationContext, edit: ModelEditor
   const { channels, weight, bias } = fold;
   const [norm, node] = [nodes[fold.norm]!, nodes[fold.layer]!];
   const outputs = outputsOf(node, weight)!;
-  const affine = lazily(() => affineOf(norm, channels, read));
+  const affine = once(() => affineOf(norm, channels, read));
   const [into, from] = [inputChannel(node, weight.dims), outputChannel(node, weight.dims)];
   edit.change(
     lazyTensor(node.inputs[1]!, weight.dataType, weight.dims, () => {
@@ -285,9 +286,4 @@ function inputChannel(node: Node, dims: readonly number[]): (i: number) => numbe
   const inner = dims[1]! * taps;
   const perGroup = dims[0]! / attrInt(node, 'group', 1);
   return (i) => Math.floor(Math.floor(i / inner) / perGroup) * dims[1]! + (Math.floor(i / taps) % dims[1]!);
-}
-
-function lazily<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
 }

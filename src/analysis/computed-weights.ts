@@ -4,7 +4,10 @@
 import { attrFloat, attrInt, attrInts, type Model, type Node } from '../ir/graph.js';
 import { DataType, elementCount, floatTensor, readNumbers, type Tensor } from '../ir/tensor.js';
 import { indexGraph, removeDead } from '../ir/walk.js';
+import { once } from '../once.js';
+import { walk } from '../ops/labels.js';
 import type { OpTable } from '../ops/op.js';
+import { stridesOf } from '../ops/partial.js';
 import { constantOfNode } from './scope.js';
 import { concreteShape, inferShapes, type Shapes } from './shapes.js';
 
@@ -129,7 +132,7 @@ const reduction =
       const rank = x!.dims.length;
       const all = (read ?? []).length === 0;
       const reduced = x!.dims.map((_, i) => all || read!.some((a) => (a! < 0 ? a! + rank : a) === i));
-      const strides = rowMajor(x!.dims.map((d, i) => (reduced[i] === true ? 1 : d)));
+      const strides = stridesOf(x!.dims.map((d, i) => (reduced[i] === true ? 1 : d)));
       const out = new Float64Array(elementCount(dims));
       const places = offsets(
         x!.dims,
@@ -170,7 +173,7 @@ const RULES: Readonly<Record<string, Rule | undefined>> = {
   Transpose: (node, dims) => {
     const perm = attrInts(node, 'perm') ?? dims.map((_, i) => dims.length - 1 - i);
     return ([x]) => {
-      const strides = rowMajor(x!.dims);
+      const strides = stridesOf(x!.dims);
       const places = offsets(
         dims,
         perm.map((p) => strides[p]!),
@@ -219,7 +222,7 @@ const RULES: Readonly<Record<string, Rule | undefined>> = {
 };
 
 function broadcast({ dims, data }: Values, to: readonly number[]): Float64Array {
-  const own = rowMajor(dims);
+  const own = stridesOf(dims);
   const lead = to.length - dims.length;
   const strides = to.map((_, i) => (i < lead || dims[i - lead] === 1 ? 0 : own[i - lead]!));
   return Float64Array.from(offsets(to, strides), (at) => data[at]!);
@@ -228,27 +231,6 @@ function broadcast({ dims, data }: Values, to: readonly number[]): Float64Array 
 /** Of every position of `dims`, in row-major order. */
 function offsets(dims: readonly number[], strides: readonly number[]): Int32Array {
   const found = new Int32Array(elementCount(dims));
-  const at = dims.map(() => 0);
-  let offset = 0;
-  for (let i = 0; i < found.length; i++) {
-    found[i] = offset;
-    for (let k = dims.length - 1; k >= 0; k--) {
-      offset += strides[k]!;
-      if (++at[k]! < dims[k]!) break;
-      offset -= strides[k]! * dims[k]!;
-      at[k] = 0;
-    }
-  }
+  walk(dims, [strides], [0], ([at], i) => (found[i] = at!));
   return found;
-}
-
-function rowMajor(dims: readonly number[]): number[] {
-  const strides = dims.map(() => 1);
-  for (let i = dims.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * dims[i + 1]!;
-  return strides;
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
 }

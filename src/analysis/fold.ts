@@ -6,6 +6,7 @@ import { DataType, elementCount, type Tensor } from '../ir/tensor.js';
 import { castTensor, concatTensors, numbersTensor, reshapeTensor, stridedTensor } from '../ir/views.js';
 import { indexGraph, removeDead, subgraphs } from '../ir/walk.js';
 import type { OpTable } from '../ops/op.js';
+import { stridesOf } from '../ops/partial.js';
 import { sliceReadings } from '../ops/slicing.js';
 import { addConstants, constantOfNode, inferNodes, Scope } from './scope.js';
 import { worldOf } from './shapes.js';
@@ -186,7 +187,7 @@ function viewOf(
     case 'Transpose': {
       const given = attrInts(node, 'perm') ?? [];
       const perm = given.length > 0 ? given : x.dims.map((_, i) => x.dims.length - 1 - i);
-      const strides = rowMajor(x.dims);
+      const strides = stridesOf(x.dims);
       return stridedTensor(
         x,
         name,
@@ -197,7 +198,7 @@ function viewOf(
     }
     case 'Slice': {
       const readings = sliceReadings(scope, x.dims);
-      const strides = rowMajor(x.dims);
+      const strides = stridesOf(x.dims);
       if (readings === undefined) return undefined;
       const offset = readings.reduce((at, r, i) => at + r.first * strides[i]!, 0);
       return stridedTensor(
@@ -219,12 +220,6 @@ function viewOf(
     default:
       return undefined;
   }
-}
-
-function rowMajor(dims: readonly number[]): number[] {
-  const strides = dims.map(() => 1);
-  for (let i = dims.length - 2; i >= 0; i--) strides[i] = strides[i + 1]! * dims[i + 1]!;
-  return strides;
 }
 
 function constantNode(node: Node, t: Tensor): Node {

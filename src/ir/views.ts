@@ -1,5 +1,6 @@
 // Constants seen another way - transposed, sliced, joined, reshaped, cast: lazy, computed once when somebody asks for the bytes.
 import { DataType, byteLength, elementBits, elementCount, floatToHalf, readNumbers, type Tensor } from './tensor.js';
+import { once } from '../once.js';
 
 /** The same elements in the same order. */
 export function reshapeTensor(t: Tensor, name: string, dims: readonly number[]): Tensor {
@@ -146,11 +147,6 @@ function lazy(t: Tensor, name: string, dims: readonly number[], make: (raw: Uint
   const { dataType, bytes } = t;
   const made = { name, dataType, dims };
   return bytes === undefined ? made : { ...made, bytes: once(() => make(bytes())) };
-}
-
-function once(make: () => Uint8Array): () => Uint8Array {
-  let made: Uint8Array | undefined;
-  return () => (made ??= make());
 }
 
 function copyStrided(

@@ -6,6 +6,7 @@ import { has, toNumber, unpackedPayload, type Longish } from './codec.js';
 import { locate, readExternal } from './external.js';
 import type { SparseTensorProto, TensorProto } from './messages.js';
 import { Source } from './source.js';
+import { once } from '../once.js';
 
 export interface ReadContext {
   /** The folder that external data are relative to. */
@@ -180,9 +181,4 @@ function varintsToRaw(packed: Uint8Array, count: number, size: number): Uint8Arr
 /** protobufjs gives Buffers, whose `slice` does not copy: everyone else expects a Uint8Array's. */
 function plain(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
 }

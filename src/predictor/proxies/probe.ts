@@ -21,6 +21,7 @@ import {
   type WeightSource,
 } from './network.js';
 import { ownTargets, type Targets } from './targets.js';
+import { once } from '../../once.js';
 
 export interface ProbeBatch {
   readonly inputs: ReadonlyMap<string, RuntimeTensor>;
@@ -183,9 +184,4 @@ async function jacobian(probe: Probe): Promise<Jacobian> {
   const values = floatsOf((await probe.run(withOutputs(network.model, made, [name]), [name])).get(name)!);
   const rows = input[1].dims[0] ?? 1;
   return { rows, columns: elementCount(input[1].dims) / rows, values };
-}
-
-function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined;
-  return () => (made ??= make());
 }
