@@ -33,7 +33,9 @@ describe('statistics', () => {
     expect(proportion(45, 50).ci95[0]).toBeCloseTo(0.7864, 4);
     expect(proportion(45, 50).ci95[1]).toBeCloseTo(0.9565, 4);
     expect(proportion(0, 10).ci95[0]).toBe(0);
-    expect(mean(Float64Array.of(1, 2, 3)).ci95[1]).toBeCloseTo(2 + 1.959964 / Math.sqrt(3), 5);
+    expect(mean(Float64Array.of(1, 2, 3)).ci95[1]).toBeCloseTo(2 + 4.302653 / Math.sqrt(3), 5);
+    // Student's t of 4 degrees of freedom: 2.776
+    expect(mean(Float64Array.of(1, 2, 3, 4, 5)).ci95[1]).toBeCloseTo(3 + 2.776445 * Math.sqrt(0.5), 2);
     expect(pairedDifference(5, 15, 100).value).toBe(-0.1);
     expect(rootRatio(Float64Array.of(1, 3), Float64Array.of(10, 6)).value).toBe(0.5);
     expect(median([5, 1, 9]).value).toBe(5);

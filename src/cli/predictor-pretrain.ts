@@ -2,12 +2,16 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
+import { randomMutants } from '../../search/random-mutants.js';
+import { PareError } from '../errors.js';
 import { writeModel } from '../onnx/write.js';
 import type { LabelMode } from '../predictor/labels.js';
 import { predictorModel, type PredictorFile } from '../predictor/predictor-file.js';
 import { DEFAULTS, pretrain, UNLABELLED, type PretrainReport } from '../predictor/pretrain.js';
 import { SOURCES } from '../predictor/sources.js';
-import { createRng } from '../rng.js';
+import { graphsOfFolder, graphsOfTable, type Mutator, type UnlabelledGraphs } from '../predictor/unlabelled-graphs.js';
+import { standardOps } from '../ops/index.js';
+import { createRng, type Rng } from '../rng.js';
 import { ortRuntime } from '../runtime/ort.js';
 import { formatTable } from './format.js';
 import { jsonOption, wholeNumber } from './options.js';
@@ -21,6 +25,9 @@ interface Arguments {
   readonly rows: number;
   readonly effort: number;
   readonly unlabelled: (typeof UNLABELLED)[number];
+  readonly 'unlabelled-table': string[];
+  readonly graphs: string[];
+  readonly mutants: number;
   readonly labels: LabelMode;
   readonly json: boolean;
 }
@@ -59,6 +66,26 @@ export const pretrainCommand: CommandModule<object, Arguments> = {
         default: DEFAULTS.unlabelled,
         describe: 'what the base learns before any label: flow surrogates, free statistics, nothing',
       })
+      .option('unlabelled-table', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: 'SPACE=FILE: encodings without labels that the base also learns from; again for more',
+      })
+      .option('graphs', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [] as string[],
+        describe: 'a folder of ONNX files, weights or not, that the base also learns from; again for more',
+      })
+      .option('mutants', {
+        type: 'number',
+        default: 0,
+        coerce: wholeNumber('mutants', 0),
+        describe: 'random mutants of each file of --graphs that the base also learns from',
+      })
       .option('labels', {
         choices: ['scores', 'stand', 'stand-flops', 'none'] as const,
         default: DEFAULTS.mode,
@@ -70,12 +97,14 @@ export const pretrainCommand: CommandModule<object, Arguments> = {
     const runtime = ortRuntime();
     const passes = (n: number): number => Math.max(1, Math.round(n * args.effort));
     const { epochs } = DEFAULTS;
+    const rng = createRng(args.seed).fork('pretrain');
     const reports = pretrain({
       tables: args.tables,
       sources: SOURCES,
       excludeSpaces: args['exclude-space'],
       excludeLabels: args['exclude-label'],
-      rng: createRng(args.seed).fork('pretrain'),
+      rng,
+      more: moreGraphs(args, rng.fork('more')),
       runtime,
       perSpace: args.rows,
       epochs: {
@@ -104,6 +133,23 @@ export const pretrainCommand: CommandModule<object, Arguments> = {
     }
   },
 };
+
+/** At most as many of each source as the graph network learns from of a space. */
+function moreGraphs(args: Arguments, rng: Rng): UnlabelledGraphs[] {
+  const most = Math.min(args.rows, DEFAULTS.networkRows);
+  const tables = args['unlabelled-table'].map((text) => {
+    const [space, ...file] = text.split('=');
+    if (file.length === 0) {
+      throw new PareError(`--unlabelled-table ${text}: give the space and the file, such as nb101=cells.csv`);
+    }
+    return graphsOfTable(file.join('='), space!, most, rng.fork(text));
+  });
+  const mutate: Mutator = (base, own) => randomMutants(base, { table: standardOps, count: args.mutants, rng: own });
+  const folders = args.graphs.flatMap((folder) =>
+    graphsOfFolder(folder, most, rng.fork('graphs'), args.mutants === 0 ? undefined : mutate),
+  );
+  return [...tables, ...folders];
+}
 
 function lineOf({ stage, rows, epoch, loss }: PretrainReport): string {
   const parts = [stage];

@@ -8,7 +8,7 @@ import { compress } from './compress.js';
 import { graphFeatures, type DetailedGraph } from './graph-features.js';
 import type { Source } from './sources.js';
 import { spaceOf } from './spaces/index.js';
-import { numberIn, readTable } from './tables.js';
+import { numberIn, readTable, type Row, type Table } from './tables.js';
 
 export interface CorpusRow {
   readonly space: string;
@@ -60,21 +60,13 @@ export async function* loadCorpus(
 }
 
 function* sourceRows(source: Source, labels: readonly CorpusLabel[], options: CorpusOptions): Iterable<CorpusRow> {
-  const space = spaceOf(source.space);
   const table = readTable(tablePath(options.tables, source.table));
   const rng = options.rng.fork(source.space);
   const missing = source.labels.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {
     throw new PareError(`the table ${source.table} has no column "${missing}", which the predictor learns from`);
   }
-  const twins = new Set<string>();
-  for (const row of rng.fork('rows').shuffle(table.rows)) {
-    if (twins.size >= options.perSpace) return;
-    const architecture = space.parse(row);
-    if (twins.has(architecture.twins)) continue;
-    twins.add(architecture.twins);
-    const task = rng.fork(`task/${architecture.key}`).pick(space.tasks);
-    const graph = detailed(compress(architecture.build({ task }), { extras: true }));
+  for (const { row, task, graph } of drawnNetworks(table, source.space, options.perSpace, rng)) {
     yield {
       space: source.space,
       task,
@@ -82,6 +74,27 @@ function* sourceRows(source: Source, labels: readonly CorpusLabel[], options: Co
       features: graphFeatures(graph),
       labels: Float32Array.from(labels, (l) => (l.space === source.space ? (numberIn(row, l.column) ?? NaN) : NaN)),
     };
+  }
+}
+
+export interface DrawnNetwork {
+  readonly row: Row;
+  /** Whose head the network has. */
+  readonly task: string;
+  readonly graph: DetailedGraph;
+}
+
+/** At most so many random rows of a table of encodings, as networks of a space, each with the head of a random task; isomorphic twins count once. */
+export function* drawnNetworks(table: Table, spaceName: string, most: number, rng: Rng): Iterable<DrawnNetwork> {
+  const space = spaceOf(spaceName);
+  const twins = new Set<string>();
+  for (const row of rng.fork('rows').shuffle(table.rows)) {
+    if (twins.size >= most) return;
+    const architecture = space.parse(row);
+    if (twins.has(architecture.twins)) continue;
+    twins.add(architecture.twins);
+    const task = rng.fork(`task/${architecture.key}`).pick(space.tasks);
+    yield { row, task, graph: detailed(compress(architecture.build({ task }), { extras: true })) };
   }
 }
 

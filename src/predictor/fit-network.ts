@@ -140,7 +140,7 @@ export async function* fitEpochs(options: EpochOptions): AsyncGenerator<FitRepor
 }
 
 /** All that a generator returns in the end, its reports handed on. */
-export async function drain<T>(steps: AsyncGenerator<FitReport, T, void>, report?: (r: FitReport) => void): Promise<T> {
+export async function drain<R, T>(steps: AsyncGenerator<R, T, void>, report?: (r: R) => void): Promise<T> {
   for (;;) {
     const next = await steps.next();
     if (next.done === true) return next.value;

@@ -34,6 +34,8 @@ const cardSchema = z.object({
   rows: z.record(z.string(), z.number()),
   /** What the base saw before any label: methods of pretraining. */
   pretrained: z.string(),
+  /** Graphs without labels that it saw beside those rows, by source. */
+  unlabelled: z.record(z.string(), z.number()).optional(),
 });
 
 /** What the file says of itself. */

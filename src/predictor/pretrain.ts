@@ -26,6 +26,7 @@ import { runNetwork, runTrunk } from './run-network.js';
 import { scoringModel } from './scoring-network.js';
 import type { Source } from './sources.js';
 import { fitTrunk, trunkModel } from './trunk.js';
+import type { UnlabelledGraphs } from './unlabelled-graphs.js';
 
 export interface PretrainOptions {
   readonly tables: string;
@@ -46,6 +47,8 @@ export interface PretrainOptions {
     readonly trunk: number;
   };
   readonly unlabelled: Unlabelled;
+  /** Graphs beside those of the corpus that the base learns from before any label; those of excluded spaces are left out. */
+  readonly more?: readonly UnlabelledGraphs[];
   readonly mode?: LabelMode;
   readonly size?: NetworkSize;
   readonly signal?: AbortSignal;
@@ -87,6 +90,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
   };
 
   const some = fewOfEach(corpus, split.train, options.networkRows ?? DEFAULTS.networkRows);
+  const more = (options.more ?? []).filter((m) => m.space === undefined || !options.excludeSpaces.includes(m.space));
   const fresh = freshWeights(weightDims(size), rng.fork('base'));
   const started = yield* staged(
     'unlabelled',
@@ -94,7 +98,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
       kind: options.unlabelled,
       size,
       weights: fresh,
-      graphs: some.map((i) => corpus.rows[i]!.graph),
+      graphs: [...some.map((i) => corpus.rows[i]!.graph), ...more.flatMap((m) => m.graphs)],
       epochs: options.epochs.unlabelled,
       batch: BATCH,
       rng: rng.fork('unlabelled'),
@@ -171,6 +175,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
     labels,
     rows,
     pretrained: options.unlabelled,
+    ...(more.length === 0 ? {} : { unlabelled: Object.fromEntries(more.map((m) => [m.name, m.graphs.length])) }),
   };
   return { card, weights };
 }
