@@ -2,7 +2,7 @@
 // time (in shares of the original's MACs and score), and what AIO-P's is above it on the same seed, mean difference with a 95 % interval.
 // Time is processor time, which other work on the machine does not change: what the search thinks, and what every candidate that it
 // measures cost, so that a candidate that several searches come upon is measured once and paid for by each.
-// usage: npm run bench -- fitness [example | resnet56 | ...] [seconds of a search (60)] [seeds (5)] [method,method ...]
+// usage: npm run bench -- fitness [example | resnet56 | ...] [seconds of a search (60)] [seeds (5)] [method,method ... | all] [samples of a score (1000)]
 import { constraintsOf } from '../search/constraints.js';
 import { inlineEvaluator, type Result } from '../search/evaluator.js';
 import { explore } from '../search/explore.js';
@@ -33,11 +33,16 @@ interface Timed {
 type Measure = (candidate: Candidate) => Promise<Timed>;
 
 export async function run(args: string[]): Promise<void> {
-  const [name = 'example', seconds = '60', seeds = '5', list] = args;
-  const asked = list?.split(',') ?? fitnessMethods.map((m) => m.name);
+  const [name = 'example', seconds = '60', seeds = '5', list = 'all', samples] = args;
+  const asked = list === 'all' ? fitnessMethods.map((m) => m.name) : list.split(',');
   const names = [JUDGED, ...asked.filter((m) => m !== JUDGED)];
   const runtime = threadRuntime(2);
-  const workshop = await benchWorkshop(taskOf(name), runtime, '1');
+  const workshop = await benchWorkshop(
+    taskOf(name),
+    runtime,
+    '1',
+    samples === undefined ? {} : { scoreImages: Number(samples) },
+  );
   try {
     const evaluator = inlineEvaluator({ ...workshop.context, reference: workshop.reference });
     const known = new Map<string, Timed>();

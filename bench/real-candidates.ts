@@ -17,8 +17,9 @@ import type { Workshop } from '../search/workshop.js';
 import { agreementOf, type Agreement } from '../src/compare/agreement.js';
 import { openDataset } from '../src/data/dataset.js';
 import type { Model } from '../src/ir/graph.js';
-import { evaluate, recordOutputs } from '../src/measure/evaluate.js';
+import { evaluate, recordOutputs, type Evaluation } from '../src/measure/evaluate.js';
 import type { Estimate } from '../src/measure/statistics.js';
+import { spearman } from '../src/predictor/correlation.js';
 import { fitnessMethods } from '../src/predictor/fitness-methods.js';
 import type { Prediction, Predictor } from '../src/predictor/predictor.js';
 import { createRng, type Rng } from '../src/rng.js';
@@ -31,7 +32,14 @@ const SEED = 'real-candidates';
 const CHEAP = 40;
 const LOW = 0.5;
 
-const line = z.object({ key: z.string(), macs: z.number(), cheap: z.number(), refitted: z.number().optional() });
+const line = z.object({
+  key: z.string(),
+  macs: z.number(),
+  cheap: z.number(),
+  refitted: z.number().optional(),
+  /** On every other test image, and on the rest. */
+  halves: z.tuple([z.number(), z.number()]).optional(),
+});
 type Line = z.infer<typeof line>;
 
 export async function run(args: string[]): Promise<void> {
@@ -54,6 +62,12 @@ interface Variant {
   readonly candidate: Measured;
   /** On the test images. */
   readonly refitted: number;
+  readonly halves: OnTest['halves'] | undefined;
+}
+
+interface OnTest {
+  readonly refitted: number;
+  readonly halves: [number, number];
 }
 
 interface Wanted {
@@ -74,19 +88,30 @@ async function judge(name: string, wanted: Wanted, runtime: Runtime): Promise<vo
     const { session, original } = workshop;
     const dataset = openDataset(task.test, session.inputs);
     const n = Math.min(limit ?? dataset.size, dataset.size);
-    const indices = Array.from({ length: n }, (_, i) => i);
-    const reference = await recordOutputs(session, dataset, { indices, concurrency: 2 });
-    const onTest = async (on: Session): Promise<number> =>
-      resultOf('', await evaluate(on, dataset, { indices, reference, concurrency: 2 })).score;
+    const yardsticks = await Promise.all(
+      [0, 1].map(async (half) => {
+        const indices = Array.from({ length: n }, (_, i) => i).filter((i) => i % 2 === half);
+        return { indices, reference: await recordOutputs(session, dataset, { indices, concurrency: 2 }) };
+      }),
+    );
+    const onTest = async (on: Session): Promise<OnTest> => {
+      const found: Evaluation[] = [];
+      for (const { indices, reference } of yardsticks) {
+        found.push(await evaluate(on, dataset, { indices, reference, concurrency: 2 }));
+      }
+      const [a, b] = found.map((e) => resultOf('', e).score);
+      const sum = found.reduce((total, e) => total + e.n * resultOf('', e).score, 0);
+      return { refitted: sum / n, halves: [a!, b!] };
+    };
     const drawn = draw(workshop, fresh + learn + CHEAP, rng);
     const path = join(tmpdir(), `pare-real-${name}-${effort.images}-${n}.jsonl`);
     const lines = await measured(workshop, drawn, path, wanted, onTest);
-    const whole = await onTest(session);
+    const whole = (await onTest(session)).refitted;
 
     const variants = drawn.slice(0, fresh + learn).flatMap((c): Variant[] => {
       const found = lines.get(c.key);
       if (found?.refitted === undefined) return [];
-      return [{ candidate: withMeasurement(c, found.cheap), refitted: found.refitted }];
+      return [{ candidate: withMeasurement(c, found.cheap), refitted: found.refitted, halves: found.halves }];
     });
     const train = variants.slice(0, learn);
     const unseen = variants.slice(learn);
@@ -100,6 +125,8 @@ async function judge(name: string, wanted: Wanted, runtime: Runtime): Promise<vo
       `\n${name}: ${unseen.length} fresh variants within 50 to 100 % of the MACs after a least-squares refit on ${effort.images} images, top-1 of ${n} test images ` +
         `${(100 * Math.min(...scores)).toFixed(2)} to ${(100 * Math.max(...scores)).toFixed(2)} % (original ${(100 * whole).toFixed(2)}); fitted to ${train.length} others; seed "${SEED}"; [95 %]`,
     );
+    const halves = unseen.flatMap((v) => (v.halves === undefined ? [] : [v.halves]));
+    if (halves.length > 0) console.log(ceiling(halves));
     console.log('| predictor | MAE, points | Spearman | Kendall | in its 90 % interval |\n|---|---|---|---|---|');
     const ways = await foretold(original, whole, train, unseen, cheap, () => workshop.replayer.base.model, rng);
     for (const [way, predictions] of ways) {
@@ -134,7 +161,7 @@ async function measured(
   drawn: readonly Candidate[],
   path: string,
   { fresh, learn, effort, known: closed }: Wanted,
-  onTest: (on: Session) => Promise<number>,
+  onTest: (on: Session) => Promise<OnTest>,
 ): Promise<ReadonlyMap<string, Line>> {
   const { runtime, dataset } = context;
   const log = openJsonLog(path, (json) => line.parse(json));
@@ -155,7 +182,7 @@ async function measured(
         key: c.key,
         macs: c.macs,
         cheap: resultOf('', scored).score,
-        ...(refitted === undefined ? {} : { refitted }),
+        ...refitted,
       };
       log.append([made]);
       known.set(c.key, made);
@@ -204,6 +231,16 @@ async function foretold(
   });
   found.push(['the cheap score measured, two levels', await levels.foretell(candidates)]);
   return found;
+}
+
+/** How well any predictor could rank them: Spearman and Brown's reliability of the whole from that of its halves, and its root. */
+function ceiling(halves: readonly OnTest['halves'][]): string {
+  const rho = spearman(
+    halves.map(([a]) => a),
+    halves.map(([, b]) => b),
+  );
+  const reliability = (2 * rho) / (1 + rho);
+  return `two halves of the test images rank ${halves.length} of them alike with a Spearman of ${rho.toFixed(2)}: one that knew the true order would reach about ${Math.sqrt(reliability).toFixed(2)} on all images`;
 }
 
 function row(way: string, a: Agreement): string {

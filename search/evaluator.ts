@@ -200,6 +200,12 @@ export async function recovered(
   return withQuantizedWeights(await refitted(context, genome, effort, signal), context.quantized).model;
 }
 
+/** Whether a candidate is refitted on data already when the search measures it: it holds an edit that is worth little before. */
+export function isNeedy(genome: Genome, { options }: Pick<Replayer, 'options'>): boolean {
+  const needy = new Set(options.mutations.filter((m) => m.refit === true).map((m) => m.name));
+  return genome.some((e) => needy.has(e.mutation));
+}
+
 /** The least that makes layers of new shapes comparable with cut ones. */
 const NEEDY: Effort = { mode: 'reconstruct', images: 192, positions: 32 };
 
@@ -213,9 +219,8 @@ async function refitted(
   const { structure, dead } = partsOf(genome);
   const start = replayer.replay(genome);
   const { groups, model: edited } = replayer.structure(structure);
-  const { knowledge, mutations } = replayer.options;
-  const needy = structure.some((e) => mutations.some((m) => m.name === e.mutation && m.refit === true));
-  const effort = needy && asked.mode === 'quick' ? NEEDY : asked;
+  const { knowledge } = replayer.options;
+  const effort = asked.mode === 'quick' && isNeedy(genome, replayer) ? NEEDY : asked;
   if (genome.length === 0 || effort.mode === 'none') return start;
   if (effort.mode === 'quick') return knowledge?.quickRefit(start, dead, groups) ?? start;
   const { dataset, fit: indices, batch, seed } = context;

@@ -11,7 +11,7 @@ import type { Rng } from '../src/rng.js';
 import type { Session } from '../src/runtime/runtime.js';
 import { writeJson } from './archive.js';
 import { calibrate, type Calibrated } from './calibrate.js';
-import { heldTo, violation, type Constraints } from './constraints.js';
+import { heldTo, priceOf, violation, type Constraints } from './constraints.js';
 import type { LeastScore } from './least-score.js';
 import { dominates } from './dominance.js';
 import { ahead } from './evaluator.js';
@@ -80,7 +80,7 @@ const HASTY_SAMPLES = 1000;
 const CLOSEST = 3;
 /** Signals that are named for each member. */
 const REASONS = 6;
-/** Where nothing passes, so many times the front's size is tried before the run gives up. */
+/** Where nothing passes, or less than was asked could do, so many times others are tried. */
 const ROUNDS = 3;
 
 export async function* handOver(options: FrontOptions): AsyncGenerator<FrontReport, FrontFile, void> {
@@ -121,16 +121,24 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const costs = heldTo(constraints, undefined);
   const overBy = (candidate: Measured, { value }: Figure): number =>
     violation(asked, { ...candidate, score: -sign * value });
-  const foretold = options.least === undefined ? [] : await foreteller.foretell(measured);
-  const after = new Map(measured.map((m, i) => [m.key, foretold[i]]));
+  const cheapest = (): number =>
+    refitted.reduce(
+      (price, { member }) => (member.violation === 0 ? Math.min(price, priced(member)) : price),
+      Infinity,
+    );
+  const priced = (m: { readonly macs: number; readonly params: number; readonly memoryBytes: number }): number => {
+    const price = priceOf(costs);
+    return price === 'latencyMs' ? m.macs : m[price];
+  };
   const choose = (): Choice => {
     const open = measured.filter((m) => !failed.has(m.key) && !handed.has(m.key));
-    const likely = likelyToHold(open, asked.minScore, (m) => {
-      const said = after.get(m.key)!;
-      return foreteller.quantity === 'refitted' ? gain.carry(said).mean : said.mean;
-    });
+    // Where some hold what is asked of the score, cheaper ones may hold it as well.
+    if (least !== undefined && cheapest() < Infinity) {
+      const cheaper = open.filter((m) => least.likely(m) && violation(costs, m) === 0 && priced(m) < cheapest());
+      return { members: cheaper.toSorted((a, b) => priced(a) - priced(b)).slice(0, CLOSEST), broken: [] };
+    }
     const choice = chooseMembers(
-      likely,
+      least === undefined ? open : likelyToHold(open, least),
       costs,
       plan.members,
       options.variation,
@@ -143,6 +151,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const choice = choose();
   if (choice.broken.length > 0) yield { stage: 'finish', text: brokenText(choice.broken, original) };
   let chosen = choice.members;
+  let round = 1;
   for (let number = 1; chosen.length > 0;) {
     const named = chosen.map((candidate) => ({
       candidate,
@@ -174,6 +183,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
         const calibrated = foreteller.quantity === 'refitted' && !interrupted;
         const predicted = calibrated ? gain.carry(said!) : said!;
         if (calibrated) gain.learn(said!, -sign * finished.measured.value);
+        if (!interrupted) least?.learn(candidate, sign * (finished.measured.value - originalMeasured.value));
         const member: FrontMember = {
           ...finished,
           predicted,
@@ -199,11 +209,10 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
         yield { stage: 'finish', warning: `${shortGenome(candidate.genome)} is left out: ${reason}` };
       }
     }
-    // Where the refit gave less than was foretold, others may still reach what is asked of the score.
-    const cheap = [...handed.values()].some((c) => violation(costs, c) === 0);
-    const short = least !== undefined && cheap && !refitted.some((r) => r.member.violation === 0);
-    if (refitted.length > 0 && (interrupted || !short)) break;
-    chosen = number > ROUNDS * plan.members ? [] : choose().members;
+    // Where the refit gave less than was thought, others may still reach what is asked of the score; where it gave more, cheaper ones.
+    const affordable = [...handed.values()].some((c) => violation(costs, c) === 0);
+    if (refitted.length > 0 && (interrupted || least === undefined || !affordable)) break;
+    chosen = ++round > ROUNDS ? [] : choose().members;
   }
   if (refitted.length === 0) {
     throw new PareError(`no candidate passed the last stage; the first one failed because: ${leftOut[0]!.reason}`);
@@ -329,15 +338,10 @@ function bestFirst(list: readonly Measured[], constraints: Constraints): readonl
   return list.toSorted((a, b) => over.get(a)! - over.get(b)! || b.score - a.score);
 }
 
-/** Those foretold to reach what is asked; where there is none, the few that come closest. */
-function likelyToHold(
-  open: readonly Measured[],
-  least: number | undefined,
-  scoreOf: (m: Measured) => number,
-): readonly Measured[] {
-  if (least === undefined) return open;
-  const likely = open.filter((m) => scoreOf(m) >= least);
-  return likely.length > 0 ? likely : open.toSorted((a, b) => scoreOf(b) - scoreOf(a)).slice(0, CLOSEST);
+/** Those that may well reach what is asked; where there is none, the few that come closest. */
+function likelyToHold(open: readonly Measured[], least: LeastScore): readonly Measured[] {
+  const likely = open.filter((m) => least.likely(m));
+  return likely.length > 0 ? likely : open.toSorted((a, b) => b.score - a.score).slice(0, CLOSEST);
 }
 
 interface Test {

@@ -1,13 +1,21 @@
 // `--min-accuracy` is asked of the exported files, and the search measures before their refit: the networks that are refitted to learn what
 // that makes of a score are refitted early in such a run, and say which score of the search will do.
 import { calibrate, type Calibrated, type CalibrateOptions } from './calibrate.js';
+import { isNeedy } from './evaluator.js';
 import type { Measured } from './explore.js';
+import type { Candidate } from './fitness.js';
 
 export interface LeastScore {
   /** What is asked of samples on which the original reaches this. */
   on(original: number): number;
   /** The lowest score of the search that the refit lifts to what is asked. */
   ofSearch(measured: readonly Measured[]): Promise<number>;
+  /** A score of the search as if no refit on data had come before it: some candidates are measured after one, and gain less by the next. */
+  comparable(candidate: Candidate, score: number): number;
+  /** Whether the exported file may well hold what is asked, by all that was refitted so far. */
+  likely(candidate: Measured): boolean;
+  /** What an exported file has lost. */
+  learn(candidate: Measured, loss: number): void;
   /** The networks that were refitted for it; undefined before. */
   calibrated(): Calibrated | undefined;
   /** Sentences since the last call. */
@@ -20,8 +28,21 @@ export interface LeastScoreOptions extends Omit<CalibrateOptions, 'measured'> {
 }
 
 export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore {
+  const { original: whole, replayer } = options.workshop;
   let calibrated: Calibrated | undefined;
   let said: string[] = [];
+  /** Losses before and after, of candidates that the search measures after a refit on data, and of the others: one says nothing of the other. */
+  const seen = new Map<boolean, Losses[]>([
+    [true, []],
+    [false, []],
+  ]);
+  const add = (candidate: Measured, refitted: number): void => {
+    seen.get(isNeedy(candidate.genome, replayer))!.push({ searched: whole.score - candidate.score, refitted });
+  };
+  const allowedBefore = (needy: boolean): number => {
+    const best = calibrated?.original ?? whole.score;
+    return searchedLoss(seen.get(needy)!, best - wish(best), best);
+  };
   return {
     on: wish,
     calibrated: () => calibrated,
@@ -36,12 +57,8 @@ export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore 
       while (step.done !== true) step = await steps.next();
       calibrated = step.value;
       const { refits, original } = calibrated;
-      const searched = options.workshop.original.score;
-      const losses = refits.map((r) => ({
-        searched: searched - r.candidate.score,
-        refitted: original - r.refitted,
-      }));
-      const least = searched - searchedLoss(losses, original - wish(original), original);
+      for (const { candidate, refitted } of refits) add(candidate, original - refitted);
+      const least = whole.score - allowedBefore(false);
       if (refits.length > 0) {
         const words = [wish(original), least].map((v) => v.toPrecision(4));
         said.push(
@@ -50,6 +67,13 @@ export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore 
       }
       return least;
     },
+    comparable(candidate, score) {
+      if (calibrated === undefined || !isNeedy(candidate.genome, replayer)) return score;
+      const [own, others] = [allowedBefore(true), allowedBefore(false)];
+      return own > 0 ? whole.score - ((whole.score - score) * others) / own : score;
+    },
+    likely: (m) => whole.score - m.score <= allowedBefore(isNeedy(m.genome, replayer)),
+    learn: add,
   };
 }
 

@@ -1,5 +1,5 @@
 // Which measured candidates become the front that is handed over.
-import { priceOf, violation, type Constraints, type Price } from './constraints.js';
+import { heldTo, priceOf, violation, type Constraints, type Price } from './constraints.js';
 import { measuredFront, withMeasurement, type Measured } from './explore.js';
 import type { Fitness } from './fitness.js';
 import { genomeKey, partsOf } from './genome.js';
@@ -40,6 +40,13 @@ export function chooseMembers(
   const fullest = measured
     .filter((m) => violation(constraints, m) === 0)
     .reduce<Measured | undefined>((a, b) => (a === undefined || cost(b) > cost(a) ? b : a), undefined);
+  const limited = Object.keys(heldTo(constraints, undefined)).length > 0;
+  // Without a budget there is nothing to fill: the front itself is what was asked for.
+  if (!limited) {
+    const useful = front.filter((m) => m !== best && isUseful(m, best, original));
+    const members = [best, ...spread(useful, count - 1, price)].toSorted((a, b) => b.macs - a.macs);
+    return { members, broken: front.filter((m) => m !== best && !useful.includes(m)) };
+  }
   const kept = fullest !== undefined && cost(fullest) > 1.01 * cost(top) ? [top, fullest] : [top];
   // Low fidelity does not tell factors from channels for sure: the runners-up of other structures are refitted as well.
   const rivals = measured

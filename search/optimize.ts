@@ -215,7 +215,23 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       ...(signal === undefined ? {} : { signal }),
       ...(interrupt === undefined ? {} : { interrupt }),
     });
+    const calibration = rng.fork('calibrate');
+    const least =
+      constraints.minScore === undefined
+        ? undefined
+        : leastScore({
+            workshop,
+            plan,
+            out,
+            rng: calibration,
+            // it is known to be asked for
+            wish: (score) => constraintsOf(options.wishes, { ...original, score }).minScore!,
+            ...(signal === undefined ? {} : { signal }),
+            ...(interrupt === undefined ? {} : { interrupt }),
+          });
     const refusals = createRefusals();
+    /** Scores as they were measured, which the search may see otherwise. */
+    const raw = new Map<string, number>();
     const measure = async (
       candidates: readonly Candidate[],
       predictions?: readonly Prediction[],
@@ -228,7 +244,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
           return undefined;
         }
         refusals.worked(candidates[i]!.genome);
-        return result;
+        raw.set(result.key, result.score);
+        return { ...result, score: least?.comparable(candidates[i]!, result.score) ?? result.score };
       });
     };
     const measured: Measured[] = [];
@@ -256,20 +273,6 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       within.low,
       within.high,
     );
-    const calibration = rng.fork('calibrate');
-    const least =
-      constraints.minScore === undefined
-        ? undefined
-        : leastScore({
-            workshop,
-            plan,
-            out,
-            rng: calibration,
-            // it is known to be asked for
-            wish: (score) => constraintsOf(options.wishes, { ...original, score }).minScore!,
-            ...(signal === undefined ? {} : { signal }),
-            ...(interrupt === undefined ? {} : { interrupt }),
-          });
     const search = explore({
       base: original,
       known: bypasses.alone,
@@ -295,9 +298,11 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         if (options.timeMs === undefined) return false;
         const now = performance.now();
         const each = (now - beforeSearch) / Math.max(1, archive.fresh());
-        // A full refit runs both networks and collects moments, about three times what learning costs an image.
-        const images = plan.members * plan.final.images + plan.calibrators * plan.calibration.images;
-        const finals = (3 * learntMs * images) / plan.learnImages;
+        // A full refit runs both networks and collects moments, about two and a half times what learning costs an image; two at once
+        // take less than one after the other.
+        const calibrators = least?.calibrated() === undefined ? plan.calibrators : 0;
+        const images = plan.members * plan.final.images + calibrators * plan.calibration.images;
+        const finals = (2.5 * learntMs * images) / plan.learnImages / (workshop.place.refits > 1 ? 1.4 : 1);
         return archive.fresh() > 0 && volatile.spentMs + now - started + 4 * each + finals > options.timeMs;
       },
     });
@@ -317,10 +322,11 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
     }
 
     for (const warning of own.warnings()) yield { stage: 'finish', warning };
+    const asMeasured = measured.map((m) => withMeasurement(m, raw.get(m.key) ?? m.score, m.latencyMs));
     const front = yield* handOver({
       workshop,
       original,
-      measured,
+      measured: asMeasured,
       // What nobody foretold while searching is foretold for the report.
       predictor: predictor ?? createEnsemble(rng.fork('predictor')),
       constraints,
@@ -360,7 +366,7 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       out,
       front,
       evaluations: tried,
-      measured,
+      measured: asMeasured,
       fileLatencies,
       spentMs: volatile.spentMs + performance.now() - started,
     };
