@@ -88,7 +88,8 @@ export const optimizeCommand: CommandModule<object, Arguments> = {
       .option('members', {
         type: 'number',
         coerce: wholeNumber('members', 1),
-        describe: 'how many of the front are refitted, verified and written at most (6)',
+        describe:
+          'how many of the front are refitted, verified and written at most (6); --min-accuracy tries a few more',
       })
       .option('calibrators', {
         type: 'number',
