@@ -8,7 +8,8 @@ import type { Runtime } from '../runtime/runtime.js';
 import type { ComputationGraph } from './computation-graph.js';
 import { detailed } from './corpus.js';
 import type { Candidate, Fitted, Labelled, Method, Task } from './evaluate.js';
-import { fitFewShot, type View } from './few-shot.js';
+import type { View } from './few-shot.js';
+import { fitStack } from './few-shot-stack.js';
 import { graphFeatures } from './graph-features.js';
 import { selectAdapters } from './network.js';
 import { openPredictor, readPredictor, type PredictorFile } from './predictor-file.js';
@@ -109,7 +110,7 @@ export function aiopMethod(options: AiopMethodOptions): Method {
     name: 'aiop',
     fewest: 0,
     seen: card.labels.map(({ space, column }) => ({ space, column })),
-    async fit(train: readonly Labelled[], task: Task, _rng: Rng): Promise<Fitted> {
+    async fit(train: readonly Labelled[], task: Task, rng: Rng): Promise<Fitted> {
       const own = knownLabels(aiop.file, task.space);
       const found =
         pools.get(task.candidates) ??
@@ -139,13 +140,19 @@ export function aiopMethod(options: AiopMethodOptions): Method {
             ),
         };
       }
-      const head = fitFewShot(
-        viewsOf(pool, heads, general, recipesOf(task.candidates)),
-        rows(train.map((t) => t.candidate)),
-        train.map((t) => t.label),
+      const recipes = recipesOf(task.candidates);
+      const head = fitStack({
+        views: viewsOf(pool, heads, general, recipes),
+        rows: rowsOf(
+          [...columnsOf(pool.map((o) => o.features)), ...(heads.length > 0 ? heads : [held(general)]), ...recipes],
+          pool.length,
+        ),
+        train: rows(train.map((t) => t.candidate)),
+        labels: train.map((t) => t.label),
         // in a known space the heads are a view already; the ranking of others is a belief to start from
-        own.length > 0 ? undefined : general,
-      );
+        ...(own.length > 0 ? {} : { verdict: general }),
+        rng: rng.fork('forest'),
+      });
       return { predict: (candidates) => Promise.resolve(head.predict(rows(candidates))) };
     },
   };

@@ -19,6 +19,8 @@ export interface FewShot {
   predict(rows: readonly number[]): Prediction[];
   /** Evidence-weighted share of each view in the prior variance. */
   readonly shares: readonly number[];
+  /** What is said of each sample without it, in their order (Rasmussen & Williams 2006, eq. 5.12). */
+  readonly leaveOneOut: readonly number[];
 }
 
 /** Shares that a view may have in a mixture. */
@@ -60,6 +62,7 @@ export function fitFewShot(
     return {
       predict: (rows) => rows.map((row) => ({ mean: joined(mean, row), deviation: 0 })),
       shares: views.map(() => 0),
+      leaveOneOut: train.map((row) => joined(mean, row)),
     };
   }
   const unit = Math.sqrt(variance);
@@ -81,6 +84,7 @@ export function fitFewShot(
 
   const betas = views.map(() => new Float64Array(n));
   const shares = views.map(() => 0);
+  const left = new Float64Array(n);
   const solved = kept.map(({ m, weight }) => {
     const share = weight / keptTotal;
     const inverse = inverseFromCholesky(factorOf(m, views, grams, n, n), n);
@@ -93,11 +97,13 @@ export function fitFewShot(
       shares[k]! += share * c;
       for (let i = 0; i < n; i++) betas[k]![i]! += share * c * alpha[i]!;
     });
+    for (let i = 0; i < n; i++) left[i]! += share * (y[i]! - alpha[i]! / inverse[i * n + i]!);
     return { m, share, inverse, amplitude };
   });
   const [first] = solved;
   return {
     shares,
+    leaveOneOut: train.map((row, i) => joined(mean + unit * left[i]!, row)),
     predict(rows) {
       const cross = views.map((view) => kernelMatrix(view, rows, train));
       return rows.map((row, r) => {
@@ -132,7 +138,7 @@ export function fitFewShot(
 }
 
 /** Labels held within three robust deviations of their median: among twenty, one failed training would bend all predictions. */
-function bounded(labels: readonly number[]): readonly number[] {
+export function bounded(labels: readonly number[]): readonly number[] {
   const middle = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
   const median = middle(labels);
   const deviation = 1.4826 * middle(labels.map((v) => Math.abs(v - median)));

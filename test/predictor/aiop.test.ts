@@ -8,6 +8,7 @@ import { aiopMethod, openAiop, shippedPredictor } from '../../src/predictor/aiop
 import { compress } from '../../src/predictor/compress.js';
 import type { Candidate, Task } from '../../src/predictor/evaluate.js';
 import { fitFewShot, type View } from '../../src/predictor/few-shot.js';
+import { fitStack } from '../../src/predictor/few-shot-stack.js';
 import { graphFeatureNames, graphFeatures } from '../../src/predictor/graph-features.js';
 import { detailed } from '../../src/predictor/corpus.js';
 import { openPredictor, predictorModel, type PredictorFile } from '../../src/predictor/predictor-file.js';
@@ -183,6 +184,57 @@ describe('the head for few samples', () => {
       train.map(() => 4),
     ).predict(rest);
     expect(said.every((p) => p.mean === 4 && p.deviation === 0)).toBe(true);
+  });
+});
+
+describe('processes and a forest side by side', () => {
+  const rng = createRng('stack');
+  const rows = Array.from({ length: 200 }, () => Float64Array.from({ length: 6 }, () => rng.normal()));
+  const views: View[] = [{ name: 'all', kernel: 'rbf', rows }];
+  const train = Array.from({ length: 20 }, (_, i) => i);
+  const rest = rows.map((_, i) => i).slice(20);
+  /** Spearman of what is foretold of the rest: by the stack, by the processes alone. */
+  const ranked = (label: (row: Float64Array) => number): readonly [number, number] => {
+    const labels = rows.map(label);
+    const known = train.map((i) => labels[i]!);
+    const stack = fitStack({ views, rows, train, labels: known, rng: createRng('forest') }).predict(rest);
+    const alone = fitFewShot(views, train, known).predict(rest);
+    const truth = rest.map((i) => labels[i]!);
+    return [
+      spearman(
+        stack.map((p) => p.mean),
+        truth,
+      ),
+      spearman(
+        alone.map((p) => p.mean),
+        truth,
+      ),
+    ];
+  };
+
+  it('gain where labels jump, and lose little where they are smooth', () => {
+    const [jump, jumpAlone] = ranked((r) => (r[0]! > 0.2 ? 1 : 0) + 0.01 * r[1]!);
+    expect(jump).toBeGreaterThan(jumpAlone);
+    const [smooth, smoothAlone] = ranked((r) => r[0]! + 0.7 * r[1]!);
+    expect(smooth).toBeGreaterThan(smoothAlone - 0.1);
+  });
+
+  it('leave each sample out as a process fitted without it does, but for the mixtures', () => {
+    const labels = train.map((i) => rows[i]![0]!);
+    const { leaveOneOut } = fitFewShot(views, train, labels);
+    const without = train.map((_, i) => {
+      const others = train.filter((_, j) => j !== i);
+      return fitFewShot(
+        views,
+        others,
+        others.map((j) => labels[j]!),
+      ).predict([train[i]!])[0]!.mean;
+    });
+    expect(spearman(leaveOneOut, without)).toBeGreaterThan(0.9);
+    const own = fitFewShot(views, train, labels).predict(train);
+    // what has been seen is known too well
+    const error = (said: readonly number[]): number => said.reduce((sum, v, i) => sum + Math.abs(v - labels[i]!), 0);
+    expect(error(leaveOneOut)).toBeGreaterThan(1.5 * error(own.map((p) => p.mean)));
   });
 });
 
