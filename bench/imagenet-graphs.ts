@@ -1,5 +1,5 @@
 // Real ImageNet networks (../shared/graphs): six test sets as six tasks, the training recipe beside the graph, one family left out at a
-// time. Gaussian processes on GRAF's scalars and longest paths and on the recipe, of logits: `imagenet-graphs`.
+// time. Gaussian processes on GRAF's scalars and longest paths and on the recipe, of logits, then a forest beside them: `imagenet-graphs`.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,10 +7,12 @@ import { join } from 'node:path';
 import { readModel } from '../src/onnx/read.js';
 import { compress } from '../src/predictor/compress.js';
 import { score } from '../src/predictor/evaluate.js';
+import { fitForest } from '../src/predictor/forest.js';
 import { leaveGroupsOut, type Blocks } from '../src/predictor/gaussian-process.js';
 import { grafFeatures, grafNames } from '../src/predictor/graf-features.js';
 import { recipeFeatures, recipeWords } from '../src/predictor/recipe.js';
 import { numberIn, readTable } from '../src/predictor/tables.js';
+import { createRng } from '../src/rng.js';
 import { sharedPath } from '../test/shared-path.js';
 
 const TASKS = ['in1k', 'real', 'v2', 'sketch', 'a', 'r'];
@@ -69,10 +71,22 @@ export async function run(): Promise<void> {
   console.log(
     `${rows.length} rows, ${features.size} graphs, ${new Set(families).size} families, ${kept.length} columns of the graph`,
   );
-  for (const [name, recipe] of recipes) {
+  const processes = recipes.map(([, recipe]) => {
     const blocks = rows.map((r, i): Blocks => [features.get(r.get('file')!)!, recipe[i]!]);
-    const said = meanOver(LENGTHS.map((lengths) => leaveGroupsOut(blocks, scaled, families, { lengths, noise: 0.2 })));
-    console.log(`\n${name}: ${recipe[0]!.length} columns\n`);
+    return meanOver(LENGTHS.map((lengths) => leaveGroupsOut(blocks, scaled, families, { lengths, noise: 0.2 })));
+  });
+  const whole = recipes.at(-1)![1];
+  const forests = forestsLeftOut(
+    rows.map((r, i) => Float64Array.from([...features.get(r.get('file')!)!, ...whole[i]!])),
+    scaled,
+    families,
+  );
+  const ways = [
+    ...recipes.map(([name, recipe], i) => [`${name}: ${recipe[0]!.length} columns`, processes[i]!] as const),
+    ['the same, a forest beside the processes, equal parts', meanOver([processes.at(-1)!, forests])] as const,
+  ];
+  for (const [name, said] of ways) {
+    console.log(`\n${name}\n`);
     console.log(
       '| test set | Spearman | Kendall | MAE (points) | random forest of INDEX.md | without the tiny "test" family |',
     );
@@ -92,6 +106,29 @@ export async function run(): Promise<void> {
       );
     });
   }
+}
+
+/** For each family what trees that saw none of it say, by task. */
+function forestsLeftOut(
+  all: readonly Float64Array[],
+  scaled: readonly (readonly number[])[],
+  families: readonly string[],
+): Float64Array[] {
+  const rng = createRng('imagenet-graphs');
+  const said = scaled.map(() => new Float64Array(all.length));
+  for (const family of new Set(families)) {
+    const train = families.flatMap((f, i) => (f === family ? [] : [i]));
+    const own = families.flatMap((f, i) => (f === family ? [i] : []));
+    scaled.forEach((labels, t) => {
+      const forest = fitForest(
+        train.map((i) => all[i]!),
+        train.map((i) => labels[i]!),
+        { rng: rng.fork(`${family}/${t}`), trees: 50, columns: 0.5, randomThresholds: true },
+      );
+      for (const i of own) said[t]![i] = forest.predict(all[i]!).mean;
+    });
+  }
+  return said;
 }
 
 /** Nothing is chosen among them: what all say is averaged. */

@@ -3,7 +3,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { PareError } from '../src/errors.js';
-import { DEFAULT_FITNESS } from '../src/predictor/fitness-methods.js';
 import { parseRecord, placesOf, type MeasuredRecord, type Places } from './archive.js';
 import { parseRefit, REFITS, type RefittedLine } from './calibrate.js';
 import type { EffortPlan } from './workshop.js';
@@ -34,7 +33,8 @@ const configFile = z.object({
   }) satisfies z.ZodType<EffortPlan>,
   mutations: z.array(z.string()),
   /** Runs before there was a choice had this one. */
-  fitness: z.string().default(DEFAULT_FITNESS),
+  // runs that were made before methods were named
+  fitness: z.string().default('signals'),
   /** SHA-256 of what the predictor started from. */
   predictor: z.string().optional(),
   /** As `--evaluations` says it, and lines of the archive that belong to the run; null: not finished. */

@@ -66,7 +66,7 @@ export interface OptimizeOptions {
   /** Where they come from, for config.json: other files, another run. */
   readonly plugins?: readonly { readonly file: string; readonly sha256: string }[];
   readonly effort?: Partial<EffortPlan>;
-  /** How candidates are judged before they are measured ("signals"). */
+  /** How candidates are judged before they are measured ("aiop"). */
   readonly fitness?: FitnessMethod;
   /** Where that method starts from, for those that take a file. */
   readonly predictor?: string;

@@ -40,17 +40,17 @@ export interface BlindChoice {
 
 export type FitnessMethod = Foreteller | BlindChoice;
 
-export const DEFAULT_FITNESS = 'signals';
+export const DEFAULT_FITNESS = 'aiop';
 
 export const fitnessMethods: readonly FitnessMethod[] = [
   {
-    name: DEFAULT_FITNESS,
+    name: 'signals',
     summary:
       'ridges and a forest over cheap signals (reconstruction error, graph features, MACs), learnt while searching',
     create: async ({ rng }) => createEnsemble(rng),
   },
   {
-    name: 'aiop',
+    name: DEFAULT_FITNESS,
     summary: 'the same, and what the pretrained AIO-P says of the graph',
     takesFile: true,
     create: async ({ rng, base, file }) => {
