@@ -239,7 +239,7 @@ function ceiling(halves: readonly OnTest['halves'][]): string {
     halves.map(([a]) => a),
     halves.map(([, b]) => b),
   );
-  const reliability = (2 * rho) / (1 + rho);
+  const reliability = Math.max(0, (2 * rho) / (1 + rho));
   return `two halves of the test images rank ${halves.length} of them alike with a Spearman of ${rho.toFixed(2)}: one that knew the true order would reach about ${Math.sqrt(reliability).toFixed(2)} on all images`;
 }
 

@@ -33,7 +33,6 @@ const configFile = z.object({
   }) satisfies z.ZodType<EffortPlan>,
   mutations: z.array(z.string()),
   /** Runs before there was a choice had this one. */
-  // runs that were made before methods were named
   fitness: z.string().default('signals'),
   /** SHA-256 of what the predictor started from. */
   predictor: z.string().optional(),

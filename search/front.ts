@@ -76,12 +76,17 @@ export interface Refitted {
 /** An interrupted run hands over so many, measured on so many samples: it ends soon. */
 const HASTY_MEMBERS = 3;
 const HASTY_SAMPLES = 1000;
-/** Where none is foretold to reach what is asked, so many are tried. */
+/** So many that come closest are tried where none is likely to hold what is asked, and so many cheaper ones where one does. */
 const CLOSEST = 3;
 /** Signals that are named for each member. */
 const REASONS = 6;
 /** Where nothing passes, or less than was asked could do, so many times others are tried. */
 const ROUNDS = 3;
+
+/** Files that are refitted at most where an accuracy is asked for and some hold it. */
+export function mostTried(members: number): number {
+  return members + (ROUNDS - 1) * Math.min(CLOSEST, members);
+}
 
 export async function* handOver(options: FrontOptions): AsyncGenerator<FrontReport, FrontFile, void> {
   const { workshop, original, measured, predictor, constraints, plan, out, note, least, signal, interrupt } = options;
@@ -116,7 +121,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const leftOut: { readonly genome: Genome; readonly reason: string }[] = [];
   // Where all that were chosen fail, others take their place.
   const failed = new Set<string>();
-  // What is asked of the score is asked of the file: of a candidate it is foretold, of a member it is measured.
+  // What is asked of the score is asked of the file: a candidate is likely to hold it, of a member it is measured.
   const asked = heldTo(constraints, options.least?.on(-sign * originalMeasured.value));
   const costs = heldTo(constraints, undefined);
   const overBy = (candidate: Measured, { value }: Figure): number =>
@@ -135,7 +140,10 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     // Where some hold what is asked of the score, cheaper ones may hold it as well.
     if (least !== undefined && cheapest() < Infinity) {
       const cheaper = open.filter((m) => least.likely(m) && violation(costs, m) === 0 && priced(m) < cheapest());
-      return { members: cheaper.toSorted((a, b) => priced(a) - priced(b)).slice(0, CLOSEST), broken: [] };
+      return {
+        members: cheaper.toSorted((a, b) => priced(a) - priced(b)).slice(0, Math.min(CLOSEST, plan.members)),
+        broken: [],
+      };
     }
     const choice = chooseMembers(
       least === undefined ? open : likelyToHold(open, least),
@@ -199,7 +207,12 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
         ];
         refitted.push({ member, objectives });
         handed.set(candidate.key, candidate);
-        yield { stage: 'finish', measured: refitted.length, of: chosen.length, text: describeMember(member, original) };
+        yield {
+          stage: 'finish',
+          measured: refitted.length,
+          of: already + chosen.length,
+          text: describeMember(member, original),
+        };
       } catch (error) {
         if (signal?.aborted === true || isOfTheSystem(error)) throw error;
         const reason = messageOf(error);
@@ -212,7 +225,8 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
     // Where the refit gave less than was thought, others may still reach what is asked of the score; where it gave more, cheaper ones.
     const affordable = [...handed.values()].some((c) => violation(costs, c) === 0);
     if (refitted.length > 0 && (interrupted || least === undefined || !affordable)) break;
-    chosen = ++round > ROUNDS ? [] : choose().members;
+    const ended = refitted.length > 0 ? ++round > ROUNDS : number > ROUNDS * plan.members;
+    chosen = ended ? [] : choose().members;
   }
   if (refitted.length === 0) {
     throw new PareError(`no candidate passed the last stage; the first one failed because: ${leftOut[0]!.reason}`);
@@ -281,7 +295,9 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
 
 async function* foretellerOf(options: FrontOptions, hasty: boolean): AsyncGenerator<FrontReport, Foreteller, void> {
   const { original, measured, predictor, rng } = options;
-  const calibrated = options.least?.calibrated() ?? (yield* calibratedAt(options, hasty));
+  const { least } = options;
+  const calibrated = least?.calibrated() ?? (yield* calibratedAt(options, hasty));
+  if (least?.calibrated() === undefined) least?.take(calibrated);
   const foreteller = await createForeteller({
     predictor,
     original,
@@ -341,7 +357,8 @@ function bestFirst(list: readonly Measured[], constraints: Constraints): readonl
 /** Those that may well reach what is asked; where there is none, the few that come closest. */
 function likelyToHold(open: readonly Measured[], least: LeastScore): readonly Measured[] {
   const likely = open.filter((m) => least.likely(m));
-  return likely.length > 0 ? likely : open.toSorted((a, b) => b.score - a.score).slice(0, CLOSEST);
+  const scoreOf = (m: Measured): number => least.comparable(m, m.score);
+  return likely.length > 0 ? likely : open.toSorted((a, b) => scoreOf(b) - scoreOf(a)).slice(0, CLOSEST);
 }
 
 interface Test {

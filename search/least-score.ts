@@ -3,6 +3,7 @@
 import { calibrate, type Calibrated, type CalibrateOptions } from './calibrate.js';
 import { isNeedy } from './evaluator.js';
 import type { Measured } from './explore.js';
+import type { Prediction } from '../src/predictor/predictor.js';
 import type { Candidate } from './fitness.js';
 
 export interface LeastScore {
@@ -12,10 +13,14 @@ export interface LeastScore {
   ofSearch(measured: readonly Measured[]): Promise<number>;
   /** A score of the search as if no refit on data had come before it: some candidates are measured after one, and gain less by the next. */
   comparable(candidate: Candidate, score: number): number;
+  /** What was foretold of comparable scores, as the candidate will be measured. */
+  asMeasured(candidate: Candidate, prediction: Prediction): Prediction;
   /** Whether the exported file may well hold what is asked, by all that was refitted so far. */
   likely(candidate: Measured): boolean;
   /** What an exported file has lost. */
   learn(candidate: Measured, loss: number): void;
+  /** Networks that were refitted elsewhere, where the search ended before it asked for them. */
+  take(calibrated: Calibrated): void;
   /** The networks that were refitted for it; undefined before. */
   calibrated(): Calibrated | undefined;
   /** Sentences since the last call. */
@@ -43,8 +48,19 @@ export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore 
     const best = calibrated?.original ?? whole.score;
     return searchedLoss(seen.get(needy)!, best - wish(best), best);
   };
+  /** How much larger a loss of this candidate would be before any refit on data. */
+  const factorOf = (candidate: Candidate): number => {
+    if (calibrated === undefined || !isNeedy(candidate.genome, replayer)) return 1;
+    const own = allowedBefore(true);
+    return own > 0 ? allowedBefore(false) / own : 1;
+  };
+  const take = (found: Calibrated): void => {
+    calibrated = found;
+    for (const { candidate, refitted } of found.refits) add(candidate, found.original - refitted);
+  };
   return {
     on: wish,
+    take,
     calibrated: () => calibrated,
     news() {
       const list = said;
@@ -55,9 +71,8 @@ export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore 
       const steps = calibrate({ ...options, measured });
       let step = await steps.next();
       while (step.done !== true) step = await steps.next();
-      calibrated = step.value;
-      const { refits, original } = calibrated;
-      for (const { candidate, refitted } of refits) add(candidate, original - refitted);
+      take(step.value);
+      const { refits, original } = step.value;
       const least = whole.score - allowedBefore(false);
       if (refits.length > 0) {
         const words = [wish(original), least].map((v) => v.toPrecision(4));
@@ -68,9 +83,14 @@ export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore 
       return least;
     },
     comparable(candidate, score) {
-      if (calibrated === undefined || !isNeedy(candidate.genome, replayer)) return score;
-      const [own, others] = [allowedBefore(true), allowedBefore(false)];
-      return own > 0 ? whole.score - ((whole.score - score) * others) / own : score;
+      const factor = factorOf(candidate);
+      return factor === 1 ? score : whole.score - factor * (whole.score - score);
+    },
+    asMeasured(candidate, prediction) {
+      const factor = factorOf(candidate);
+      const { mean, deviation } = prediction;
+      if (factor === 1) return prediction;
+      return { mean: whole.score - (whole.score - mean) / factor, deviation: deviation / factor };
     },
     likely: (m) => whole.score - m.score <= allowedBefore(isNeedy(m.genome, replayer)),
     learn: add,

@@ -24,7 +24,7 @@ import type { Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
 import { describeTraining, type TrainingPlan } from './finish-by-training.js';
 import type { FrontFile } from './front-file.js';
-import { handOver } from './front.js';
+import { handOver, mostTried } from './front.js';
 import type { Mutation } from './mutations/mutation.js';
 import { confidenceText, describe } from './optimize-words.js';
 import { leastScore } from './least-score.js';
@@ -236,7 +236,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
       candidates: readonly Candidate[],
       predictions?: readonly Prediction[],
     ): Promise<readonly (Result | undefined)[]> => {
-      const results = await archive.measure(candidates, predictions);
+      const foretold = predictions?.map((p, i) => least?.asMeasured(candidates[i]!, p) ?? p);
+      const results = await archive.measure(candidates, foretold);
       return results.map((result, i) => {
         if (result === undefined) return undefined;
         if ('failed' in result) {
@@ -301,7 +302,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         // A full refit runs both networks and collects moments, about two and a half times what learning costs an image; two at once
         // take less than one after the other.
         const calibrators = least?.calibrated() === undefined ? plan.calibrators : 0;
-        const images = plan.members * plan.final.images + calibrators * plan.calibration.images;
+        const files = least === undefined ? plan.members : mostTried(plan.members);
+        const images = files * plan.final.images + calibrators * plan.calibration.images;
         const finals = (2.5 * learntMs * images) / plan.learnImages / (workshop.place.refits > 1 ? 1.4 : 1);
         return archive.fresh() > 0 && volatile.spentMs + now - started + 4 * each + finals > options.timeMs;
       },

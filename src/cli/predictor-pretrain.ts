@@ -137,16 +137,16 @@ export const pretrainCommand: CommandModule<object, Arguments> = {
 /** At most as many of each source as the graph network learns from of a space. */
 function moreGraphs(args: Arguments, rng: Rng): UnlabelledGraphs[] {
   const most = Math.min(args.rows, DEFAULTS.networkRows);
-  const tables = args['unlabelled-table'].map((text) => {
+  const tables = args['unlabelled-table'].map((text, i) => {
     const [space, ...file] = text.split('=');
     if (file.length === 0) {
       throw new PareError(`--unlabelled-table ${text}: give the space and the file, such as nb101=cells.csv`);
     }
-    return graphsOfTable(file.join('='), space!, most, rng.fork(text));
+    return graphsOfTable(file.join('='), space!, most, rng.fork(`table/${i}`));
   });
   const mutate: Mutator = (base, own) => randomMutants(base, { table: standardOps, count: args.mutants, rng: own });
-  const folders = args.graphs.flatMap((folder) =>
-    graphsOfFolder(folder, most, rng.fork('graphs'), args.mutants === 0 ? undefined : mutate),
+  const folders = args.graphs.flatMap((folder, i) =>
+    graphsOfFolder(folder, most, rng.fork(`graphs/${i}`), args.mutants === 0 ? undefined : mutate),
   );
   return [...tables, ...folders];
 }

@@ -19,7 +19,7 @@ export interface FewShot {
   predict(rows: readonly number[]): Prediction[];
   /** Evidence-weighted share of each view in the prior variance. */
   readonly shares: readonly number[];
-  /** What is said of each sample without it, in their order (Rasmussen & Williams 2006, eq. 5.12). */
+  /** What the processes say of each sample without it, in their order; mean, scale and mixture still know it (Rasmussen & Williams 2006, eq. 5.12). */
   readonly leaveOneOut: readonly number[];
 }
 

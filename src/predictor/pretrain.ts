@@ -90,7 +90,11 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
   };
 
   const some = fewOfEach(corpus, split.train, options.networkRows ?? DEFAULTS.networkRows);
-  const more = (options.more ?? []).filter((m) => m.space === undefined || !options.excludeSpaces.includes(m.space));
+  const more = (options.unlabelled === 'none' ? [] : (options.more ?? [])).filter(
+    (m) => m.space === undefined || !options.excludeSpaces.includes(m.space),
+  );
+  const counts: Record<string, number> = {};
+  for (const { name, graphs } of more) counts[name] = (counts[name] ?? 0) + graphs.length;
   const fresh = freshWeights(weightDims(size), rng.fork('base'));
   const started = yield* staged(
     'unlabelled',
@@ -175,7 +179,7 @@ export async function* pretrain(options: PretrainOptions): AsyncGenerator<Pretra
     labels,
     rows,
     pretrained: options.unlabelled,
-    ...(more.length === 0 ? {} : { unlabelled: Object.fromEntries(more.map((m) => [m.name, m.graphs.length])) }),
+    ...(more.length === 0 ? {} : { unlabelled: counts }),
   };
   return { card, weights };
 }

@@ -4,7 +4,12 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { searchedLoss } from '../../search/least-score.js';
+import type { Measured } from '../../search/explore.js';
+import type { Genome } from '../../search/genome.js';
+import { leastScore, searchedLoss } from '../../search/least-score.js';
+import { DEFAULT_EFFORT } from '../../search/optimize.js';
+import type { Workshop } from '../../search/workshop.js';
+import { createRng } from '../../src/rng.js';
 import { standardOps } from '../../src/ops/index.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
 import { smallExample } from '../small-run.js';
@@ -46,6 +51,66 @@ describe('the loss of the search that will do', () => {
 
   test('is out of reach where more is asked than the original has', () => {
     expect(searchedLoss([{ searched: 0.1, refitted: 0.05 }], -0.01, 0.9)).toBe(-0.01);
+  });
+});
+
+describe('candidates that the search measures after a refit on data', () => {
+  const plain = { genome: [{ mutation: 'prune-channels', params: 1 }] };
+  const needy = { genome: [{ mutation: 'replace-segment', params: 1 }] };
+  // the casts: of workshop and candidates only what stands here is read
+  const workshop = {
+    original: { score: 1 },
+    replayer: { options: { mutations: [{ name: 'replace-segment', refit: true }, { name: 'prune-channels' }] } },
+  } as unknown as Workshop;
+  const of = (kind: { readonly genome: Genome }, score: number): Measured =>
+    ({ ...kind, score }) as unknown as Measured;
+  const least = leastScore({
+    workshop,
+    plan: DEFAULT_EFFORT,
+    out: '',
+    rng: createRng('least'),
+    wish: (score) => score - 0.005,
+  });
+
+  test('gain nothing more: what a refit leaves is learnt apart', () => {
+    expect(least.likely(of(plain, 0.98))).toBe(false);
+    least.take({
+      original: 1,
+      refits: [
+        { candidate: of(plain, 0.95), refitted: 0.995 },
+        { candidate: of(plain, 0.98), refitted: 0.998 },
+        { candidate: of(needy, 0.98), refitted: 0.98 },
+      ],
+    });
+    expect(least.likely(of(plain, 0.98))).toBe(true);
+    expect(least.likely(of(needy, 0.98))).toBe(false);
+    expect(least.likely(of(needy, 0.997))).toBe(true);
+    expect(least.comparable(of(plain, 0.98), 0.98)).toBe(0.98);
+    // a loss of .005 that stays is as bad as a larger one that a refit mostly gives back
+    expect(least.comparable(of(needy, 0), 0.995)).toBeLessThan(0.985);
+  });
+
+  test('predictions go back to what is measured', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (mean, deviation) => {
+          for (const kind of [plain, needy]) {
+            const candidate = of(kind, 0);
+            const back = least.asMeasured(candidate, { mean: least.comparable(candidate, mean), deviation });
+            expect(back.mean).toBeCloseTo(mean, 9);
+            expect(back.deviation).toBeLessThanOrEqual(deviation);
+          }
+        },
+      ),
+    );
+  });
+
+  test('what files have lost counts as well', () => {
+    least.learn(of(plain, 0.98), 0.03);
+    least.learn(of(plain, 0.985), 0.03);
+    expect(least.likely(of(plain, 0.98))).toBe(false);
   });
 });
 
