@@ -1,8 +1,5 @@
 // Real ImageNet networks (../shared/graphs): six test sets as six tasks, the training recipe beside the graph, one family left out at a
 // time. Gaussian processes on GRAF's scalars and longest paths and on the recipe, of logits, then a forest beside them: `imagenet-graphs`.
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readModel } from '../src/onnx/read.js';
 import { compress } from '../src/predictor/compress.js';
@@ -14,6 +11,7 @@ import { recipeFeatures, recipeWords } from '../src/predictor/recipe.js';
 import { numberIn, readTable } from '../src/predictor/tables.js';
 import { createRng } from '../src/rng.js';
 import { sharedPath } from '../test/shared-path.js';
+import { unpackShared } from '../test/conformance.js';
 
 const TASKS = ['in1k', 'real', 'v2', 'sketch', 'a', 'r'];
 /** Spearman and error of the random forest of graphs/INDEX.md, one family left out. */
@@ -32,19 +30,17 @@ export async function run(): Promise<void> {
   const kept = names.flatMap((name, i) =>
     i < names.findIndex((n) => n.includes(':')) || /^longest through:[^+]*$/.test(name) ? [i] : [],
   );
-  const features = unpacked((folder) => {
-    const found = new Map<string, Float64Array>();
-    for (const file of new Set(rows.map((r) => r.get('file')!))) {
-      const model = readModel(join(folder, file), { allowMissingData: true });
-      const all = grafFeatures(compress(model, { extras: true, extended: true }));
-      // counts and sizes spread over orders of magnitude
-      found.set(
-        file,
-        Float64Array.from(kept, (f) => (names[f]!.startsWith('log') ? all[f]! : Math.log(2 + all[f]!))),
-      );
-    }
-    return found;
-  });
+  const folder = unpackShared('graphs', 'graphs.tar.xz');
+  const features = new Map<string, Float64Array>();
+  for (const file of new Set(rows.map((r) => r.get('file')!))) {
+    const model = readModel(join(folder, file), { allowMissingData: true });
+    const all = grafFeatures(compress(model, { extras: true, extended: true }));
+    // counts and sizes spread over orders of magnitude
+    features.set(
+      file,
+      Float64Array.from(kept, (f) => (names[f]!.startsWith('log') ? all[f]! : Math.log(2 + all[f]!))),
+    );
+  }
   const families = rows.map((r) => r.get('family')!);
   const words = recipeWords(
     rows.map((r) => r.get('tag')!),
@@ -148,14 +144,4 @@ function fromLogit(z: number): number {
 
 function meanOver(all: readonly (readonly Float64Array[])[]): Float64Array[] {
   return all[0]!.map((first, t) => first.map((_, i) => all.reduce((sum, own) => sum + own[t]![i]!, 0) / all.length));
-}
-
-function unpacked<T>(use: (folder: string) => T): T {
-  const folder = mkdtempSync(join(tmpdir(), 'pare-graphs-'));
-  try {
-    execFileSync('tar', ['xf', sharedPath('graphs', 'graphs.tar.xz'), '-C', folder]);
-    return use(folder);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
 }

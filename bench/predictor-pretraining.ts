@@ -2,20 +2,18 @@
 // 78 labels, pairwise hinge, rank correlation on all the rest. `npm run bench -- predictor-pretraining [TABLES] [--seeds 5] [--epochs 40]`.
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { kendall } from '../src/predictor/correlation.js';
+import { drain } from '../src/drain.js';
 import type { ComputationGraph } from '../src/predictor/computation-graph.js';
-import { score, spread } from '../src/predictor/evaluate.js';
+import { spread } from '../src/predictor/evaluate.js';
 import { drawFlow, flowSurrogate, operatorVectors, standardizedSurrogates } from '../src/predictor/fgp.js';
-import { drain, fitNetwork, pairwiseHinge } from '../src/predictor/fit-network.js';
 import { freshWeights, weightDims, type Weights } from '../src/predictor/network.js';
 import { fitHead } from '../src/predictor/pretrain-unlabelled.js';
-import { runNetwork } from '../src/predictor/run-network.js';
-import { scoringModel } from '../src/predictor/scoring-network.js';
 import { nb201 } from '../src/predictor/spaces/nb201.js';
 import { numberIn, readTable } from '../src/predictor/tables.js';
 import { classIndex } from '../src/predictor/vocabulary.js';
-import { createRng, type Rng } from '../src/rng.js';
+import { createRng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
+import { judgedOnFew, type Judged } from './support/few-labels.js';
 
 const SIZE = { width: 64, layers: 3 };
 const LABELLED = 78;
@@ -74,64 +72,15 @@ export async function run(args: string[]): Promise<void> {
         ),
     ]),
   ];
+  const few = { size: SIZE, graphs, labels, labelled: LABELLED, epochs: 150, runtime };
   for (const [name, start] of variants) {
-    const taus: number[] = [];
-    const best: number[] = [];
+    const found: Judged[] = [];
     for (let seed = 0; seed < Number(values.seeds); seed++) {
-      const own = rng.fork(`seed/${seed}`);
-      const train = own.fork('split').sample(cells.length, LABELLED);
-      const weights = await finetune(await start(seed), train, graphs, labels, own.fork('fit'));
-      const session = await runtime.load(scoringModel(SIZE, weights));
-      const said = (await runNetwork(session, graphs, ['base'])).map(([v]) => v![0]!);
-      await session.release();
-      const known = new Set(train);
-      const rest = cells.flatMap((_, i) => (known.has(i) ? [] : [i]));
-      taus.push(
-        kendall(
-          rest.map((i) => said[i]!),
-          rest.map((i) => labels[i]!),
-        ),
-      );
-      best.push(
-        score(
-          rest.map((i) => said[i]!),
-          rest.map((i) => labels[i]!),
-        ).precision1,
-      );
+      found.push(await judgedOnFew(await start(seed), few, rng.fork(`seed/${seed}`)));
     }
-    const [t, p] = [spread(taus), spread(best)];
+    const [t, p] = [spread(found.map((f) => f.tau)), spread(found.map((f) => f.precision1))];
     console.log(
       `${name}: Kendall ${t.mean.toFixed(3)} ± ${t.std.toFixed(3)}, Precision@1 % ${p.mean.toFixed(3)} ± ${p.std.toFixed(3)}`,
-    );
-  }
-
-  function finetune(
-    weights: Weights,
-    train: readonly number[],
-    all: readonly ComputationGraph[],
-    truth: readonly number[],
-    own: Rng,
-  ): Promise<Weights> {
-    return drain(
-      fitNetwork({
-        size: SIZE,
-        weights,
-        trained: () => true,
-        objective: pairwiseHinge(
-          (v) => v.base,
-          (s) => truth[train[s]!]!,
-          0.5,
-        ),
-        samples: train.length,
-        graph: (s) => all[train[s]!]!,
-        epochs: 150,
-        batch: 16,
-        rate: 1e-3,
-        optimizer: { kind: 'adamw', decay: 1e-6 },
-        clip: 1,
-        rng: own,
-        runtime,
-      }),
     );
   }
 }

@@ -12,6 +12,7 @@ import type { Model } from '../src/ir/graph.js';
 import { readModel } from '../src/onnx/read.js';
 import { standardOps } from '../src/ops/index.js';
 import { chunksOf } from '../src/data/batches.js';
+import { drain } from '../src/drain.js';
 import { openDataset, type Dataset } from '../src/data/dataset.js';
 import { evaluate } from '../src/measure/evaluate.js';
 import { knowledgeOf, learn } from '../src/recovery/knowledge.js';
@@ -40,7 +41,7 @@ export async function run(args: string[]): Promise<void> {
     clock = performance.now();
     return `${seconds.toFixed(1)} s`;
   };
-  const data = await last(learn(base, feeds, { runtime, rng: rng.fork('learn') }));
+  const data = await drain(learn(base, feeds, { runtime, rng: rng.fork('learn') }));
   const knowledge = knowledgeOf(base, data);
   console.log(`learnt ${data.grams.size} Gram matrices and ${data.removals.size} orders in ${lap()}`);
   const dead = new Map<string, readonly number[]>();
@@ -66,7 +67,7 @@ export async function run(args: string[]): Promise<void> {
   console.log(`closed-form refit: ${lap()}, ${(await accuracy(quick, test)).toFixed(2)} %`);
   for (const clipIterations of [0, 2]) {
     lap();
-    const fitted = await last(
+    const fitted = await drain(
       reconstruct(model, quick, feeds, { runtime, rng: rng.fork('refit'), groups: base.groups, dead, clipIterations }),
     );
     console.log(
@@ -100,10 +101,4 @@ async function accuracy(model: Model, data: Dataset): Promise<number> {
     evaluate(session, data, { batch: 50 }),
   );
   return 100 * value;
-}
-
-async function last<T, R>(steps: AsyncGenerator<T, R>): Promise<R> {
-  let step = await steps.next();
-  while (step.done !== true) step = await steps.next();
-  return step.value;
 }

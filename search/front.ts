@@ -138,8 +138,9 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
   const choose = (): Choice => {
     const open = measured.filter((m) => !failed.has(m.key) && !handed.has(m.key));
     // Where some hold what is asked of the score, cheaper ones may hold it as well.
-    if (least !== undefined && cheapest() < Infinity) {
-      const cheaper = open.filter((m) => least.likely(m) && violation(costs, m) === 0 && priced(m) < cheapest());
+    const most = cheapest();
+    if (least !== undefined && most < Infinity) {
+      const cheaper = open.filter((m) => least.likely(m) && violation(costs, m) === 0 && priced(m) < most);
       return {
         members: cheaper.toSorted((a, b) => priced(a) - priced(b)).slice(0, Math.min(CLOSEST, plan.members)),
         broken: [],
@@ -294,8 +295,7 @@ export async function* handOver(options: FrontOptions): AsyncGenerator<FrontRepo
 }
 
 async function* foretellerOf(options: FrontOptions, hasty: boolean): AsyncGenerator<FrontReport, Foreteller, void> {
-  const { original, measured, predictor, rng } = options;
-  const { least } = options;
+  const { original, measured, predictor, rng, least } = options;
   const calibrated = least?.calibrated() ?? (yield* calibratedAt(options, hasty));
   if (least?.calibrated() === undefined) least?.take(calibrated);
   const foreteller = await createForeteller({

@@ -1,9 +1,10 @@
 // `--min-accuracy` is asked of the exported files, and the search measures before their refit: the networks that are refitted to learn what
 // that makes of a score are refitted early in such a run, and say which score of the search will do.
+import { drain } from '../src/drain.js';
+import type { Prediction } from '../src/predictor/predictor.js';
 import { calibrate, type Calibrated, type CalibrateOptions } from './calibrate.js';
 import { isNeedy } from './evaluator.js';
 import type { Measured } from './explore.js';
-import type { Prediction } from '../src/predictor/predictor.js';
 import type { Candidate } from './fitness.js';
 
 export interface LeastScore {
@@ -68,11 +69,9 @@ export function leastScore({ wish, ...options }: LeastScoreOptions): LeastScore 
       return list;
     },
     async ofSearch(measured) {
-      const steps = calibrate({ ...options, measured });
-      let step = await steps.next();
-      while (step.done !== true) step = await steps.next();
-      take(step.value);
-      const { refits, original } = step.value;
+      const found = await drain(calibrate({ ...options, measured }));
+      take(found);
+      const { refits, original } = found;
       const least = whole.score - allowedBefore(false);
       if (refits.length > 0) {
         const words = [wish(original), least].map((v) => v.toPrecision(4));

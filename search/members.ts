@@ -25,6 +25,13 @@ export function chooseMembers(
   const front = measuredFront(constraints, measured);
   const best = front.reduce<Measured | undefined>((a, b) => (a === undefined || b.score > a.score ? b : a), undefined);
   if (best === undefined) return { members: [], broken: [] };
+  const price = priceOf(constraints);
+  // Without a budget there is nothing to fill: the front itself is what was asked for.
+  if (Object.keys(heldTo(constraints, undefined)).length === 0) {
+    const useful = front.filter((m) => m !== best && isUseful(m, best, original));
+    const members = [best, ...spread(useful, count - 1, price)].toSorted((a, b) => b.macs - a.macs);
+    return { members, broken: front.filter((m) => m !== best && !useful.includes(m)) };
+  }
   const filled = fitness.assess(variation.fill(best.genome));
   const top =
     // Whether it still holds a limit on time would have to be measured.
@@ -35,18 +42,10 @@ export function chooseMembers(
       ? withMeasurement(filled, best.score, best.latencyMs)
       : best;
   // The one that uses the budget best stays too, where the most accurate one leaves some of it.
-  const price = priceOf(constraints);
   const cost = (m: Measured): number => m[price] ?? m.macs;
   const fullest = measured
     .filter((m) => violation(constraints, m) === 0)
     .reduce<Measured | undefined>((a, b) => (a === undefined || cost(b) > cost(a) ? b : a), undefined);
-  const limited = Object.keys(heldTo(constraints, undefined)).length > 0;
-  // Without a budget there is nothing to fill: the front itself is what was asked for.
-  if (!limited) {
-    const useful = front.filter((m) => m !== best && isUseful(m, best, original));
-    const members = [best, ...spread(useful, count - 1, price)].toSorted((a, b) => b.macs - a.macs);
-    return { members, broken: front.filter((m) => m !== best && !useful.includes(m)) };
-  }
   const kept = fullest !== undefined && cost(fullest) > 1.01 * cost(top) ? [top, fullest] : [top];
   // Low fidelity does not tell factors from channels for sure: the runners-up of other structures are refitted as well.
   const rivals = measured

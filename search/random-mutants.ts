@@ -1,6 +1,6 @@
 // Networks near a given one, drawn at random: a few structural edits, then channels cut anywhere. Nothing is measured or weighed, and weights
 // need not be there: what predictors learn from before any label.
-import { PareError } from '../src/errors.js';
+import { orNothing } from '../src/errors.js';
 import type { Model } from '../src/ir/graph.js';
 import type { OpTable } from '../src/ops/op.js';
 import type { Rng } from '../src/rng.js';
@@ -35,7 +35,7 @@ export function* randomMutants(base: Model, { table, count, rng }: RandomMutants
     for (let k = own.int(EDITS + 1); k > 0; k--) {
       const mutation = own.pick(structural);
       structure =
-        attempt(() => {
+        orNothing(() => {
           const params = mutation.propose(replayer.context(replayer.structure(structure)), own);
           if (params === undefined) return undefined;
           const longer = [...structure, { mutation: mutation.name, params }];
@@ -50,17 +50,7 @@ export function* randomMutants(base: Model, { table, count, rng }: RandomMutants
       return [g.id, own.sample(g.size, units).sort((a, b) => a - b)];
     });
     const genome = genomeOf(structure, new Map(dead.filter(([, units]) => units.length > 0)));
-    const made = genome.length === 0 ? undefined : attempt(() => replayer.replay(genome));
+    const made = genome.length === 0 ? undefined : orNothing(() => replayer.replay(genome));
     if (made !== undefined) yield made;
-  }
-}
-
-/** Undefined where it does not fit, which is said by a PareError. */
-function attempt<T>(make: () => T): T | undefined {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof PareError) return undefined;
-    throw error;
   }
 }

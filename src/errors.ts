@@ -38,6 +38,16 @@ export function fail(message: string, options?: ErrorOptions): never {
   throw new PareError(message, options);
 }
 
+/** Undefined where a {@link PareError} says that it does not fit. */
+export function orNothing<T>(make: () => T): T | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof PareError) return undefined;
+    throw error;
+  }
+}
+
 /** What the system says of a file or of memory that the user can do something about, as a sentence; other errors as they are. */
 export function inWords(error: unknown, file?: string): unknown {
   if (!(error instanceof Error) || error instanceof PareError) return error;

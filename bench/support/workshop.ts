@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_EFFORT } from '../../search/optimize.js';
 import { openWorkshop, type EffortPlan, type Workshop } from '../../search/workshop.js';
+import { drain } from '../../src/drain.js';
 import { standardOps } from '../../src/ops/index.js';
 import type { Runtime } from '../../src/runtime/runtime.js';
 import { cifarTask, type Task } from './cifar.js';
@@ -35,7 +36,5 @@ export async function benchWorkshop(
     mutations: [],
     ...(workers === undefined ? {} : { threads: { workers, ignore: [] } }),
   });
-  let step = await opening.next();
-  while (step.done !== true) step = await opening.next();
-  return step.value;
+  return drain(opening);
 }

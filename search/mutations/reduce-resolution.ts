@@ -1,7 +1,7 @@
 // reduce-resolution: 'stride': a Conv takes over the stride of the Conv or pool that alone uses its result, so that what lies between is computed
 // at the lower resolution (dims behind stay as they were); 'pool': from some value on everything is computed at half the resolution, where
 // a global pool in front of the head makes that possible.
-import { PareError } from '../../src/errors.js';
+import { orNothing, PareError } from '../../src/errors.js';
 import { countCost } from '../../src/analysis/cost.js';
 import { concreteShape, inferShapes, type Shapes } from '../../src/analysis/shapes.js';
 import {
@@ -320,7 +320,7 @@ function coversAll(node: Node, plane: readonly number[]): boolean {
 
 /** MACs, when all rules agree and every output keeps its dims, at the sizes of the analysis and with dynamic ones left open. */
 function macsTogether({ model, table, shapes, openShapes }: Analysis, made: Model): number | undefined {
-  try {
+  return orNothing(() => {
     const now = shapesOf(made, table, shapes);
     const open = openShapes === shapes ? now : inferShapes(made, table);
     const same = (before: Shapes, after: Shapes): boolean =>
@@ -329,10 +329,7 @@ function macsTogether({ model, table, shapes, openShapes }: Analysis, made: Mode
         return a !== undefined && b !== undefined && a.length === b.length && a.every((dim, i) => dim === b[i]);
       });
     return same(shapes, now) && same(openShapes, open) ? countCost(made, table, now).macs : undefined;
-  } catch (error) {
-    if (error instanceof PareError) return undefined;
-    throw error;
-  }
+  });
 }
 
 function dimsOf(shapes: Shapes, name: string): readonly Dim[] | undefined {

@@ -1,6 +1,6 @@
 // The graph that channels are looked for in: that of the model, with the branches of its Ifs and the bodies of its loops laid open. What
 // cannot be opened stays one node, which freezes what it touches.
-import { PareError } from '../errors.js';
+import { orNothing } from '../errors.js';
 import { FLOW, layOpen, type Body, type Flow } from '../ir/flow.js';
 import { attrInt, opsetOf, type Model, type Node, type ValueType } from '../ir/graph.js';
 import { subgraphs } from '../ir/walk.js';
@@ -64,15 +64,6 @@ export function openFlow(model: Model, table: OpTable, options: OpenOptions): Op
     if (next !== undefined) accept(next, more);
   }
   return now;
-}
-
-function orNothing<T>(make: () => T): T | undefined {
-  try {
-    return make();
-  } catch (error) {
-    if (error instanceof PareError) return undefined;
-    throw error;
-  }
 }
 
 function canOpen(model: Model, node: Node): boolean {

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { randomMutants } from '../../search/random-mutants.js';
+import { drain } from '../drain.js';
 import { PareError } from '../errors.js';
 import { writeModel } from '../onnx/write.js';
 import type { LabelMode } from '../predictor/labels.js';
@@ -116,21 +117,14 @@ export const pretrainCommand: CommandModule<object, Arguments> = {
       unlabelled: args.unlabelled,
       mode: args.labels,
     });
-    for (;;) {
-      const next = await reports.next();
-      if (next.done !== true) {
-        // progress beside the result, which may be piped
-        console.error(`${((performance.now() - started) / 1000).toFixed(0)} s  ${lineOf(next.value)}`);
-        continue;
-      }
-      mkdirSync(args.out, { recursive: true });
-      const path = join(args.out, 'aiop.onnx');
-      writeModel(predictorModel(next.value), path);
-      console.log(
-        args.json ? JSON.stringify({ file: path, ...next.value.card }, undefined, 2) : describe(path, next.value),
-      );
-      return;
-    }
+    const made = await drain(reports, (report) => {
+      // progress beside the result, which may be piped
+      console.error(`${((performance.now() - started) / 1000).toFixed(0)} s  ${lineOf(report)}`);
+    });
+    mkdirSync(args.out, { recursive: true });
+    const path = join(args.out, 'aiop.onnx');
+    writeModel(predictorModel(made), path);
+    console.log(args.json ? JSON.stringify({ file: path, ...made.card }, undefined, 2) : describe(path, made));
   },
 };
 

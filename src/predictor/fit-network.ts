@@ -139,15 +139,6 @@ export async function* fitEpochs(options: EpochOptions): AsyncGenerator<FitRepor
   }
 }
 
-/** All that a generator returns in the end, its reports handed on. */
-export async function drain<R, T>(steps: AsyncGenerator<R, T, void>, report?: (r: R) => void): Promise<T> {
-  for (;;) {
-    const next = await steps.next();
-    if (next.done === true) return next.value;
-    report?.(next.value);
-  }
-}
-
 /** Squared errors of several outputs, each sample counting for those whose weight is above 0. */
 export function regression(
   pick: (values: NetworkValues) => readonly string[],

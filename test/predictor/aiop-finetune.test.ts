@@ -3,7 +3,7 @@ import { readFloats } from '../../src/ir/tensor.js';
 import type { ComputationGraph } from '../../src/predictor/computation-graph.js';
 import { compress } from '../../src/predictor/compress.js';
 import { finetune, movesIn, type FinetuneMode } from '../../src/predictor/finetune.js';
-import { drain } from '../../src/predictor/fit-network.js';
+import { drain } from '../../src/drain.js';
 import { drawLatents, fitSharedHead, populationOf, pseudoAccuracy } from '../../src/predictor/latent-sampling.js';
 import { freshWeights, weightDims } from '../../src/predictor/network.js';
 import { nb201 } from '../../src/predictor/spaces/nb201.js';

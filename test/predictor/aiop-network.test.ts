@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { spearman } from '../../src/predictor/correlation.js';
 import type { ComputationGraph } from '../../src/predictor/computation-graph.js';
-import { drain, fitNetwork, pairwiseHinge, regression } from '../../src/predictor/fit-network.js';
+import { drain } from '../../src/drain.js';
+import { fitNetwork, pairwiseHinge, regression } from '../../src/predictor/fit-network.js';
 import { packGraphs } from '../../src/predictor/graph-batch.js';
 import { fitLabels, restoreLabel, transformLabel, workFactor } from '../../src/predictor/labels.js';
 import {

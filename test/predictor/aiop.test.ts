@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { drain } from '../../src/drain.js';
 import { encodeModel } from '../../src/onnx/write.js';
 import { parseModel } from '../../src/onnx/read.js';
 import { aiopMethod, openAiop, shippedPredictor } from '../../src/predictor/aiop.js';
@@ -36,23 +37,20 @@ function tinyTable(rows: number): { readonly text: string; readonly cells: reado
 
 describe('pretraining', () => {
   let made: PredictorFile;
-  const run = async (seed: string): Promise<PredictorFile> => {
-    const steps = pretrain({
-      tables: folder,
-      sources: SOURCES.slice(0, 2),
-      excludeSpaces: ['transnas101-micro'],
-      excludeLabels: ['cifar100_test200_pct', 'in16_test200_pct', 'hp12_cifar100_val', 'hp12_in16_val'],
-      rng: createRng(seed),
-      runtime,
-      perSpace: 40,
-      epochs: { unlabelled: 1, base: 1, adapters: 1, trunk: 30 },
-      unlabelled: 'fgp',
-    });
-    for (;;) {
-      const next = await steps.next();
-      if (next.done === true) return next.value;
-    }
-  };
+  const run = (seed: string): Promise<PredictorFile> =>
+    drain(
+      pretrain({
+        tables: folder,
+        sources: SOURCES.slice(0, 2),
+        excludeSpaces: ['transnas101-micro'],
+        excludeLabels: ['cifar100_test200_pct', 'in16_test200_pct', 'hp12_cifar100_val', 'hp12_in16_val'],
+        rng: createRng(seed),
+        runtime,
+        perSpace: 40,
+        epochs: { unlabelled: 1, base: 1, adapters: 1, trunk: 30 },
+        unlabelled: 'fgp',
+      }),
+    );
   beforeAll(async () => {
     writeFileSync(join(folder, 'nb201.csv'), tinyTable(60).text);
     made = await run('a');

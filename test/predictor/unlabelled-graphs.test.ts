@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { randomMutants } from '../../search/random-mutants.js';
 import { analyse } from '../../src/analysis/analyse.js';
+import { drain } from '../../src/drain.js';
 import { checkModel } from '../../src/ir/check.js';
 import type { Model } from '../../src/ir/graph.js';
 import { readFloats } from '../../src/ir/tensor.js';
@@ -88,23 +89,21 @@ describe('graphs without labels', () => {
     const drawn = Array.from({ length: 60 }, () => `"(${Array.from({ length: 6 }, () => random.int(5)).join(', ')})"`);
     writeFileSync(others, ['op_indices', ...drawn].join('\n'));
     const more = [{ ...graphsOfTable(others, 'nb201', 40, createRng(1)), space: 'transnas101-micro' }];
-    const made = async (options: Partial<PretrainOptions>): Promise<PredictorFile> => {
-      const steps = pretrain({
-        tables: folder,
-        sources: SOURCES.slice(0, 2),
-        excludeSpaces: [],
-        excludeLabels: SOURCES[1]!.labels,
-        rng: createRng('a'),
-        runtime: ortRuntime(),
-        perSpace: 9,
-        epochs: { unlabelled: 1, base: 1, adapters: 1, trunk: 1 },
-        unlabelled: 'fgp',
-        ...options,
-      });
-      let step = await steps.next();
-      while (step.done !== true) step = await steps.next();
-      return step.value;
-    };
+    const made = (options: Partial<PretrainOptions>): Promise<PredictorFile> =>
+      drain(
+        pretrain({
+          tables: folder,
+          sources: SOURCES.slice(0, 2),
+          excludeSpaces: [],
+          excludeLabels: SOURCES[1]!.labels,
+          rng: createRng('a'),
+          runtime: ortRuntime(),
+          perSpace: 9,
+          epochs: { unlabelled: 1, base: 1, adapters: 1, trunk: 1 },
+          unlabelled: 'fgp',
+          ...options,
+        }),
+      );
     const weightsOf = ({ weights }: PredictorFile): string =>
       [...weights]
         .filter(([n]) => n.startsWith('base/'))
