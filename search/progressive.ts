@@ -61,20 +61,26 @@ function cutTo(
   removed: Int32Array,
 ): void {
   const { groups } = options;
+  const cheapestOf = (g: number): Step | undefined => {
+    const group = groups[g]!;
+    const at = removed[g]!;
+    // The next corner of the hull. It is the cheapest way on, since cost is linear in the group's units (nearly so where
+    // a group is on both sides of a layer).
+    const to = hulls[g]!.find((k) => k > at);
+    if (to === undefined) return undefined;
+    const change = cost.change(removed, g, to);
+    if (change >= 0) return undefined;
+    const price = (Math.max(0, group.losses[to]! - group.losses[at]!) * (options.weights?.[g] ?? 1)) / -change;
+    return { group: g, to, price };
+  };
   let value = cost.value(removed);
+  if (value <= budget) return;
+  // It stays what it is until a group that shares a layer with it changes.
+  const known = groups.map((_, g) => cheapestOf(g));
   while (value > budget) {
     let best: Step | undefined;
-    for (let g = 0; g < groups.length; g++) {
-      const group = groups[g]!;
-      const at = removed[g]!;
-      // The next corner of the hull. It is the cheapest way on, since cost is linear in the group's units (nearly so where
-      // a group is on both sides of a layer).
-      const to = hulls[g]!.find((k) => k > at);
-      if (to === undefined) continue;
-      const change = cost.change(removed, g, to);
-      if (change >= 0) continue;
-      const price = (Math.max(0, group.losses[to]! - group.losses[at]!) * (options.weights?.[g] ?? 1)) / -change;
-      if (best === undefined || price < best.price) best = { group: g, to, price };
+    for (const step of known) {
+      if (step !== undefined && (best === undefined || step.price < best.price)) best = step;
     }
     if (best === undefined) return;
     // No further along the edge than needed: the first allowed step that meets the budget.
@@ -86,6 +92,7 @@ function cutTo(
     const to = enough ?? corner;
     value += cost.change(removed, group, to);
     removed[group] = to;
+    for (const g of new Set(cost.neighbours(group)).add(group)) known[g] = cheapestOf(g);
   }
 }
 
