@@ -1,5 +1,6 @@
 // Real ImageNet networks (../shared/graphs): six test sets as six tasks, the training recipe beside the graph, one family left out at a
-// time. Gaussian processes on GRAF's scalars and longest paths and on the recipe, of logits, then a forest beside them: `imagenet-graphs`.
+// time. Gaussian processes on GRAF's scalars and longest paths, on the recipe and on the size, of logits, then a forest beside them:
+// `imagenet-graphs`.
 import { join } from 'node:path';
 import { readModel } from '../src/onnx/read.js';
 import { compress } from '../src/predictor/compress.js';
@@ -13,6 +14,8 @@ import { createRng } from '../src/rng.js';
 import { sharedPath } from '../test/shared-path.js';
 import { unpackShared } from '../test/conformance.js';
 
+/** What accuracy bends with, beyond all others as well. */
+const SIZES = ['log MACs', 'log parameters', 'log activations', 'input size'];
 const TASKS = ['in1k', 'real', 'v2', 'sketch', 'a', 'r'];
 /** Spearman and error of the random forest of graphs/INDEX.md, one family left out. */
 const FOREST: readonly (readonly [number, number])[] = [
@@ -41,6 +44,7 @@ export async function run(): Promise<void> {
       Float64Array.from(kept, (f) => (names[f]!.startsWith('log') ? all[f]! : Math.log(2 + all[f]!))),
     );
   }
+  const sizeAt = SIZES.map((name) => kept.indexOf(names.indexOf(name)));
   const families = rows.map((r) => r.get('family')!);
   const words = recipeWords(
     rows.map((r) => r.get('tag')!),
@@ -68,7 +72,10 @@ export async function run(): Promise<void> {
     `${rows.length} rows, ${features.size} graphs, ${new Set(families).size} families, ${kept.length} columns of the graph`,
   );
   const processes = recipes.map(([, recipe]) => {
-    const blocks = rows.map((r, i): Blocks => [features.get(r.get('file')!)!, recipe[i]!]);
+    const blocks = rows.map((r, i): Blocks => {
+      const graph = features.get(r.get('file')!)!;
+      return [graph, recipe[i]!, Float64Array.from(sizeAt, (f) => graph[f]!)];
+    });
     return meanOver(LENGTHS.map((lengths) => leaveGroupsOut(blocks, scaled, families, { lengths, noise: 0.2 })));
   });
   const whole = recipes.at(-1)![1];

@@ -10,7 +10,7 @@ import { detailed } from './corpus.js';
 import type { Candidate, Fitted, Labelled, Method, Task } from './evaluate.js';
 import type { View } from './few-shot.js';
 import { fitStack } from './few-shot-stack.js';
-import { graphFeatures } from './graph-features.js';
+import { graphFeatureNames, graphFeatures } from './graph-features.js';
 import { selectAdapters } from './network.js';
 import { openPredictor, readPredictor, type PredictorFile } from './predictor-file.js';
 import type { Prediction } from './predictor.js';
@@ -19,6 +19,8 @@ import { runNetwork, runTrunk } from './run-network.js';
 import { scoringModel } from './scoring-network.js';
 import { SPACES } from './spaces/index.js';
 import { trunkModel } from './trunk.js';
+
+const SIZES = ['macs', 'params', 'resolution', 'activations'].map((name) => graphFeatureNames().indexOf(name));
 
 /** What the predictor says of one network; outputs in the standardised labels' unit, by the file's labels. */
 export interface Outlook {
@@ -142,7 +144,11 @@ export function aiopMethod(options: AiopMethodOptions): Method {
       }
       const recipes = recipesOf(task.candidates);
       const head = fitStack({
-        views: viewsOf(pool, heads, general, recipes),
+        views: [
+          ...viewsOf(pool, heads, general, recipes),
+          // how accuracy grows with size is a curve that goes on beyond the measured ones; heads of the space know it already
+          ...(own.length > 0 ? [] : [{ name: 'size', kernel: 'quadratic' as const, rows: sizesOf(pool) }]),
+        ],
         rows: rowsOf(
           [...columnsOf(pool.map((o) => o.features)), ...(heads.length > 0 ? heads : [held(general)]), ...recipes],
           pool.length,
@@ -175,6 +181,10 @@ function held(column: Float64Array): Float64Array {
 
 function rowsOf(columns: readonly Float64Array[], count: number): Float64Array[] {
   return Array.from({ length: count }, (_, i) => Float64Array.from(columns, (c) => c[i]!));
+}
+
+function sizesOf(pool: readonly Outlook[]): Float64Array[] {
+  return rowsOf(columnsOf(pool.map((o) => SIZES.map((f) => o.features[f]!))), pool.length);
 }
 
 /** What is said of all tasks of the space, or the ranking of unknown spaces; the features at two scales; the training recipe. */

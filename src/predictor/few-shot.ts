@@ -8,7 +8,8 @@ import type { Prediction } from './predictor.js';
 /** One way to look at the networks: rows of equal length, standardised over the pool. */
 export interface View {
   readonly name: string;
-  readonly kernel: 'linear' | 'rbf';
+  /** `quadratic`: trends that bend, and that go on beyond what was measured, where `rbf` returns to the mean. */
+  readonly kernel: 'linear' | 'quadratic' | 'rbf';
   readonly rows: readonly ArrayLike<number>[];
   /** Multiplies the shares that the mixtures give this view. */
   readonly weight?: number;
@@ -226,9 +227,10 @@ function kernelMatrix(view: View, left: readonly number[], right: readonly numbe
 function kernelOf(view: View, a: ArrayLike<number>, b: ArrayLike<number>): number {
   const width = Math.max(1, a.length);
   let sum = 0;
-  if (view.kernel === 'linear') {
+  if (view.kernel !== 'rbf') {
     for (let c = 0; c < a.length; c++) sum += a[c]! * b[c]!;
-    return sum / width;
+    const dot = sum / width;
+    return view.kernel === 'linear' ? dot : (dot + dot ** 2) / 2;
   }
   for (let c = 0; c < a.length; c++) sum += (a[c]! - b[c]!) ** 2;
   return Math.exp(-sum / (2 * width));

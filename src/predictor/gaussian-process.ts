@@ -1,16 +1,20 @@
-// Gaussian process regression (Rasmussen and Williams 2006) with a Matern-3/2 and a linear kernel over two blocks of features, and what
-// it would say of every group of rows had the group been left out, in closed form (ibid. 5.12 for groups): one factorisation for all.
+// Gaussian process regression (Rasmussen and Williams 2006) with a Matern-3/2 and a linear kernel over two blocks of features and a
+// quadratic one over sizes, and what it would say of every group of rows had the group been left out, in closed form (ibid. 5.12 for
+// groups): one factorisation for all.
 import { cholesky, inverseFromCholesky } from '../recovery/linear-algebra.js';
 
 export interface ProcessOptions {
-  /** Length scales of the two blocks, in standard deviations of a typical column. */
+  /** Length scales of the first two blocks, in standard deviations of a typical column. */
   readonly lengths: readonly [number, number];
   /** Variance of the noise over that of the targets. */
   readonly noise: number;
 }
 
-/** A row in two blocks: what the network is, how it was trained. */
-export type Blocks = readonly [Float64Array, Float64Array];
+/**
+ * A row in blocks: what the network is, how it was trained, and its size in logarithms. Accuracy bends with size (scaling laws), and the
+ * curve goes on to networks that are smaller or larger than all others, where a Matern kernel returns to the mean.
+ */
+export type Blocks = readonly [Float64Array, Float64Array, Float64Array];
 
 /** For every row, what is predicted from the rows of all other groups. Targets in their own unit. */
 export function leaveGroupsOut(
@@ -20,11 +24,12 @@ export function leaveGroupsOut(
   options: ProcessOptions,
 ): Float64Array[] {
   const n = rows.length;
-  const blocks = [standardised(rows.map((r) => r[0])), standardised(rows.map((r) => r[1]))] as const;
+  const [graph, recipe, size] = ([0, 1, 2] as const).map((b) => standardised(rows.map((r) => r[b])));
+  const blocks = rows.map((_, i): Blocks => [graph![i]!, recipe![i]!, size![i]!]);
   const k = Array.from({ length: n }, () => new Float64Array(n));
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {
-      const value = kernel([blocks[0][i]!, blocks[1][i]!], [blocks[0][j]!, blocks[1][j]!], options);
+      const value = kernel(blocks[i]!, blocks[j]!, options);
       k[i]![j] = k[j]![i] = value + (i === j ? options.noise : 0);
     }
   }
@@ -55,17 +60,21 @@ function kernel(a: Blocks, b: Blocks, { lengths }: ProcessOptions): number {
   for (const which of [0, 1] as const) {
     const [x, y] = [a[which], b[which]];
     let squares = 0;
-    let dot = 0;
-    for (let f = 0; f < x.length; f++) {
-      squares += (x[f]! - y[f]!) ** 2;
-      dot += x[f]! * y[f]!;
-    }
+    for (let f = 0; f < x.length; f++) squares += (x[f]! - y[f]!) ** 2;
     far += squares / Math.max(1, x.length) / lengths[which] ** 2;
-    along += ((which === 0 ? 0.5 : 1) * dot) / Math.max(1, x.length);
+    along += (which === 0 ? 0.5 : 1) * dot(x, y);
   }
   const r = Math.sqrt(3 * far);
+  const size = dot(a[2], b[2]);
   // the constant stands for the unknown mean
-  return 3 * (1 + r) * Math.exp(-r) + along + 10;
+  return 3 * (1 + r) * Math.exp(-r) + along + size + size ** 2 + 10;
+}
+
+/** Mean of the products. */
+function dot(x: Float64Array, y: Float64Array): number {
+  let sum = 0;
+  for (let f = 0; f < x.length; f++) sum += x[f]! * y[f]!;
+  return sum / Math.max(1, x.length);
 }
 
 function standardised(rows: readonly Float64Array[]): Float64Array[] {
