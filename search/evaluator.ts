@@ -202,12 +202,33 @@ export async function recovered(
 
 /** Whether a candidate is refitted on data already when the search measures it: it holds an edit that is worth little before. */
 export function isNeedy(genome: Genome, { options }: Pick<Replayer, 'options'>): boolean {
-  const needy = new Set(options.mutations.filter((m) => m.refit === true).map((m) => m.name));
+  const needy = needyOf(options);
   return genome.some((e) => needy.has(e.mutation));
 }
 
-/** The least that makes layers of new shapes comparable with cut ones. */
+function needyOf({ mutations }: Replayer['options']): ReadonlySet<string> {
+  return new Set(mutations.filter((m) => m.refit === true).map((m) => m.name));
+}
+
+/** What makes layers of new shapes comparable with cut ones. */
 const NEEDY: Effort = { mode: 'reconstruct', images: 192, positions: 32 };
+
+/**
+ * The weights that needy edits brought in: they alone are fitted to data when the search measures, so that the candidate has no advantage
+ * over others, and costs little more. Undefined = all, where such an edit brought no weights of its own.
+ */
+function broughtIn(structure: Genome, replayer: Replayer): ReadonlySet<string> | undefined {
+  const needy = needyOf(replayer.options);
+  const found = new Set<string>();
+  for (const [i, edit] of structure.entries()) {
+    if (!needy.has(edit.mutation)) continue;
+    const [before, after] = [i, i + 1].map((n) => replayer.structure(structure.slice(0, n)).graph.initializers);
+    const own = [...after!.keys()].filter((name) => !before!.has(name));
+    if (own.length === 0) return undefined;
+    for (const name of own) found.add(name);
+  }
+  return found;
+}
 
 async function refitted(
   context: RecoveryContext,
@@ -220,7 +241,9 @@ async function refitted(
   const start = replayer.replay(genome);
   const { groups, model: edited } = replayer.structure(structure);
   const { knowledge } = replayer.options;
-  const effort = asked.mode === 'quick' && isNeedy(genome, replayer) ? NEEDY : asked;
+  const needy = asked.mode === 'quick' && isNeedy(genome, replayer);
+  const effort = needy ? NEEDY : asked;
+  const only = needy ? broughtIn(structure, replayer) : undefined;
   if (genome.length === 0 || effort.mode === 'none') return start;
   if (effort.mode === 'quick') return knowledge?.quickRefit(start, dead, groups) ?? start;
   const { dataset, fit: indices, batch, seed } = context;
@@ -239,6 +262,7 @@ async function refitted(
         edited,
         runtime,
         ...(knowledge === undefined ? {} : { knowledge }),
+        ...(only === undefined ? {} : { only }),
         ...(signal === undefined ? {} : { signal }),
       },
     ),

@@ -40,6 +40,8 @@ export interface RefitOptions {
   readonly clipIterations?: number;
   /** Layers whose input is still exact are refitted as well. */
   readonly all?: boolean;
+  /** Only layers with these weights are refitted. */
+  readonly only?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
 }
 
@@ -70,10 +72,14 @@ export async function* reconstruct(
     ...(options.dead === undefined ? {} : { dead: options.dead }),
     ...(options.all === undefined ? {} : { all: options.all }),
   };
+  const targetsOf = (model: Model): readonly RefitTarget[] =>
+    findTargets({ ...context, pruned: model }).filter((t) => options.only?.has(t.layer.weight) ?? true);
   // absent biases first, then the plan on the graph that has them
-  const found = findTargets({ ...context, pruned: start }).flatMap((t) => (t.pair === undefined ? [t.layer] : []));
-  let pruned = addBiases(start, found);
-  const targets = findTargets({ ...context, pruned });
+  let pruned = addBiases(
+    start,
+    targetsOf(start).flatMap((t) => (t.pair === undefined ? [t.layer] : [])),
+  );
+  const targets = targetsOf(pruned);
   const originals = startWalk(
     base,
     runtime,

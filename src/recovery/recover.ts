@@ -39,6 +39,8 @@ export interface RecoverOptions {
   readonly groups?: ChannelGroups;
   /** The base after structural edits, before channels were cut: new layers aim at what they gave there. */
   readonly edited?: Model;
+  /** 'reconstruct': only layers with these weights are fitted; all by default. */
+  readonly only?: ReadonlySet<string>;
   /** When given, the closed-form refit comes first: apply it to networks whose weights are plainly inherited. */
   readonly knowledge?: Knowledge;
   /** Activations held at once, about (1.5 GB). */
@@ -77,6 +79,7 @@ export async function* recover(
     rng: createRng(options.seed).fork('reconstruct'),
     ...cut,
     ...(options.edited === undefined ? {} : { edited: options.edited }),
+    ...(options.only === undefined ? {} : { only: options.only }),
     positions,
   });
 }
