@@ -67,10 +67,18 @@ export function costModelOf(
       return sum;
     },
     changesOf(removed, group) {
-      const own = touching[group]!.map((i) => ({ term: terms[i]!, now: costOf(terms[i]!, removed, -1, 0) }));
+      const own = touching[group]!.map((i) => sliceOf(terms[i]!, removed, group));
       return (to) => {
         let sum = 0;
-        for (const { term, now } of own) sum += costOf(term, removed, group, to) - now;
+        for (const { term, now, factor, lines } of own) {
+          if (lines === undefined) {
+            sum += costOf(term, removed, group, to) - now;
+            continue;
+          }
+          let value = factor;
+          for (const { whole, slope } of lines) value *= Math.max(0, whole - slope * to);
+          sum += value - now;
+        }
         return sum;
       };
     },
@@ -172,6 +180,33 @@ function costOf(term: CostTerm, removed: ArrayLike<number>, group: number, to: n
   // two thin layers: one shrinks with the inputs, the other with the outputs
   const mean = term.shares.length === 0 ? 1 : sum / term.shares.length;
   return term.base * (term.ratios?.[choice - 1] ?? 1) * mean;
+}
+
+/** A term by the units that one group lost, the others staying: factor x product of (whole - slope x units). */
+interface Slice {
+  readonly term: CostTerm;
+  readonly now: number;
+  readonly factor: number;
+  /** Absent where something was chosen at the node, or may be: then the term is no such product. */
+  readonly lines?: readonly { readonly whole: number; readonly slope: number }[];
+}
+
+function sliceOf(term: CostTerm, removed: ArrayLike<number>, group: number): Slice {
+  const now = costOf(term, removed, -1, 0);
+  if (term.site !== undefined && (term.site === group || removed[term.site] !== 0)) return { term, now, factor: 0 };
+  let factor = term.base;
+  const lines: { whole: number; slope: number }[] = [];
+  for (const share of term.shares) {
+    let whole = 1;
+    let slope = 0;
+    for (const s of share) {
+      if (s.group === group) slope += s.slope;
+      else whole -= s.slope * removed[s.group]!;
+    }
+    if (slope === 0) factor *= Math.max(0, whole);
+    else lines.push({ whole, slope });
+  }
+  return { term, now, factor, lines };
 }
 
 function spatialSize(shape: readonly number[] | undefined): number {

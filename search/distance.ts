@@ -1,5 +1,6 @@
 // How far two candidates are from each other: units cut from one and not from the other, and layers edited in one and not in the other,
 // as a share of all units. Candidates that differ by a few units have nearly the same score: measuring both teaches little.
+import { oncePer } from '../src/once.js';
 import { genomeKey, partsOf, type Genome, type Json } from './genome.js';
 import { recordOf } from './mutations/params.js';
 
@@ -8,19 +9,15 @@ const EDIT = 0.02;
 
 /** 0 for equal genomes. `units`: of all groups of the base network. Sketches are kept as long as the genomes. */
 export function distanceOver(units: number): (a: Genome, b: Genome) => number {
-  const sketches = new WeakMap<Genome, ReadonlyMap<string, number>>();
-  const sketchOf = (genome: Genome): ReadonlyMap<string, number> => {
-    const known = sketches.get(genome);
-    if (known !== undefined) return known;
+  const sketchOf = oncePer((genome: Genome): ReadonlyMap<string, number> => {
     const { structure, dead } = partsOf(genome);
     const made = new Map<string, number>();
     for (const { mutation, params } of structure) {
       for (const one of partsOfEdit(params)) made.set(genomeKey([{ mutation, params: one }]), EDIT * units);
     }
     for (const [group, list] of dead) made.set(group, list.length);
-    sketches.set(genome, made);
     return made;
-  };
+  });
   return (a, b) => {
     const [x, y] = [sketchOf(a), sketchOf(b)];
     let apart = 0;

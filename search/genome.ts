@@ -1,5 +1,6 @@
 // A candidate is data: the edits that make it from the base model. Small JSON, the same in jobs, checkpoints, caches and recipes.
 import { PareError } from '../src/errors.js';
+import { oncePer } from '../src/once.js';
 
 /** Plain JSON. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
@@ -28,9 +29,9 @@ export interface Parts {
 }
 
 /** Canonical text of a genome: equal genomes, equal keys (object keys sorted). */
-export function genomeKey(genome: Genome): string {
-  return canonical(genome.map((e) => ({ mutation: e.mutation, params: e.params })));
-}
+export const genomeKey: (genome: Genome) => string = oncePer((genome) =>
+  canonical(genome.map((e) => ({ mutation: e.mutation, params: e.params }))),
+);
 
 /** The one form in which genomes are compared and stored: structure first, then one prune edit a group, by group name. */
 export function normalise(genome: Genome): Genome {
@@ -38,7 +39,7 @@ export function normalise(genome: Genome): Genome {
   return genomeOf(structure, dead);
 }
 
-export function partsOf(genome: Genome): Parts {
+export const partsOf: (genome: Genome) => Parts = oncePer((genome) => {
   const structure: Edit[] = [];
   const dead = new Map<string, readonly number[]>();
   for (const edit of genome) {
@@ -54,7 +55,7 @@ export function partsOf(genome: Genome): Parts {
     );
   }
   return { structure, dead };
-}
+});
 
 export function genomeOf(structure: Genome, dead: ReadonlyMap<string, readonly number[]>): Genome {
   const cuts = [...dead]

@@ -12,6 +12,9 @@ export interface Choice {
   readonly broken: readonly Measured[];
 }
 
+/** What costs more than this share of the best one within the budget is a rival of it. */
+const NEAR = 0.97;
+
 /** `refused`: keys of candidates that did not pass the last stage. The most accurate one within the budget, filled up to it, and others evenly along the price. */
 export function chooseMembers(
   measured: readonly Measured[],
@@ -48,8 +51,9 @@ export function chooseMembers(
     .reduce<Measured | undefined>((a, b) => (a === undefined || cost(b) > cost(a) ? b : a), undefined);
   const kept = fullest !== undefined && cost(fullest) > 1.01 * cost(top) ? [top, fullest] : [top];
   // Low fidelity does not tell factors from channels for sure: the runners-up of other structures are refitted as well.
+  const isNear = (m: Measured): boolean => cost(m) > NEAR * cost(top);
   const rivals = measured
-    .filter((m) => violation(constraints, m) === 0 && cost(m) > 0.97 * cost(top))
+    .filter((m) => violation(constraints, m) === 0 && isNear(m))
     .toSorted((a, b) => b.score - a.score || (a.key < b.key ? -1 : 1));
   const structures = new Set(kept.map((m) => genomeKey(partsOf(m.genome).structure)));
   for (const rival of rivals) {
@@ -62,7 +66,14 @@ export function chooseMembers(
   const taken = new Set([best.key, ...kept.map((m) => m.key)]);
   const others = front.filter((m) => !taken.has(m.key));
   const useful = others.filter((m) => isUseful(m, best, original));
-  const members = [...kept, ...spread(useful, count - kept.length, price)].toSorted((a, b) => b.macs - a.macs);
+  // Those that cost nearly as much are no smaller models: they come last.
+  const smaller = spread(
+    useful.filter((m) => !isNear(m)),
+    count - kept.length,
+    price,
+  );
+  const rest = spread(useful.filter(isNear), count - kept.length - smaller.length, price);
+  const members = [...kept, ...smaller, ...rest].toSorted((a, b) => b.macs - a.macs);
   return { members, broken: others.filter((m) => !isUseful(m, best, original)) };
 }
 
