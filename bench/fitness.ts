@@ -5,7 +5,7 @@
 // Time is processor time, which other work on the machine does not change: what the search thinks, and what every candidate that it
 // measures cost, so that a candidate that several searches come upon is measured once and paid for by each. What is computed once
 // for all of them is paid for by whoever comes first: another one with every seed. Measurements are kept in the system's temporary
-// folder, and a second call goes on with them.
+// folder, and a second call of the same code goes on with them.
 // usage: npm run bench -- fitness [example | resnet56 | ...] [seconds of a search (60)] [seeds (5)] [method,method ... | all] [samples of a score (1000)]
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { openJsonLog } from '../search/checkpoint.js';
 import { constraintsOf, violation } from '../search/constraints.js';
 import { distanceOver } from '../search/distance.js';
 import { inlineEvaluator } from '../search/evaluator.js';
-import { explore, type Evaluation, type Measured } from '../search/explore.js';
+import { explore, worstOf, type Evaluation, type Measured } from '../search/explore.js';
 import type { Candidate } from '../search/fitness.js';
 import { hypervolume } from '../search/hypervolume.js';
 import { reachable, targetsOf } from '../search/targets.js';
@@ -26,6 +26,7 @@ import { fitnessMethod, fitnessMethods, openPredictor } from '../src/predictor/f
 import { createRankAggregation } from '../src/predictor/rank-aggregation.js';
 import { createRng } from '../src/rng.js';
 import { threadRuntime } from '../src/runtime/threads.js';
+import { codeFingerprint } from './support/fingerprint.js';
 import { benchWorkshop, taskOf } from './support/workshop.js';
 
 /** The one that the others are compared with. */
@@ -56,7 +57,7 @@ export async function run(args: string[]): Promise<void> {
     '1',
     samples === undefined ? {} : { scoreImages: Number(samples) },
   );
-  const path = join(tmpdir(), `pare-fitness-${name}-${workshop.evaluation.n}.jsonl`);
+  const path = join(tmpdir(), `pare-fitness-${name}-${workshop.evaluation.n}-${codeFingerprint()}.jsonl`);
   const log = openJsonLog(path, (json) => timed.parse(json));
   try {
     const evaluator = inlineEvaluator({ ...workshop.context, reference: workshop.reference });
@@ -85,7 +86,7 @@ export async function run(args: string[]): Promise<void> {
     }
     const { original } = workshop;
     const best = Math.max(...[...found.values()].flat(2).flatMap((f) => f.within.map((m) => m.score)));
-    const near = original.score - 2 * Math.max(original.score - best, 0.01 * Math.abs(original.score));
+    const near = worstOf(original.score, best);
     console.log(
       `\n${name}, 50 % MACs, ${seconds} s of processor time a search, ${seeds} seeds; score: closed-form refit, ${workshop.evaluation.n} samples; original ${original.score.toFixed(4)}, near: above ${near.toFixed(4)}; kept in ${path}`,
     );
@@ -176,8 +177,8 @@ async function search(
 /** In shares of the original's MACs and score, above a score. */
 function volumeOf({ within }: Found, { macs, score }: Measured, least: number): number {
   return hypervolume(
-    within.map((m) => [-m.score / score, m.macs / macs]),
-    [-least / score, 1],
+    within.map((m) => [-m.score / Math.abs(score), m.macs / macs]),
+    [-least / Math.abs(score), 1],
   );
 }
 

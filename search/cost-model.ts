@@ -67,16 +67,17 @@ export function costModelOf(
       return sum;
     },
     changesOf(removed, group) {
-      const own = touching[group]!.map((i) => sliceOf(terms[i]!, removed, group));
+      const own = touching[group]!.map((i) => {
+        const term = terms[i]!;
+        return { term, now: costOf(term, removed, -1, 0), slice: sliceOf(term, removed, group) };
+      });
       return (to) => {
         let sum = 0;
-        for (const { term, now, factor, lines } of own) {
-          if (lines === undefined) {
-            sum += costOf(term, removed, group, to) - now;
-            continue;
+        for (const { term, now, slice } of own) {
+          let value = slice?.factor ?? costOf(term, removed, group, to);
+          if (slice !== undefined) {
+            for (const { whole, slope } of slice.lines) value *= Math.max(0, whole - slope * to);
           }
-          let value = factor;
-          for (const { whole, slope } of lines) value *= Math.max(0, whole - slope * to);
           sum += value - now;
         }
         return sum;
@@ -184,16 +185,13 @@ function costOf(term: CostTerm, removed: ArrayLike<number>, group: number, to: n
 
 /** A term by the units that one group lost, the others staying: factor x product of (whole - slope x units). */
 interface Slice {
-  readonly term: CostTerm;
-  readonly now: number;
   readonly factor: number;
-  /** Absent where something was chosen at the node, or may be: then the term is no such product. */
-  readonly lines?: readonly { readonly whole: number; readonly slope: number }[];
+  readonly lines: readonly { readonly whole: number; readonly slope: number }[];
 }
 
-function sliceOf(term: CostTerm, removed: ArrayLike<number>, group: number): Slice {
-  const now = costOf(term, removed, -1, 0);
-  if (term.site !== undefined && (term.site === group || removed[term.site] !== 0)) return { term, now, factor: 0 };
+/** Undefined where something was chosen at the node, or may be: then the term is no such product. */
+function sliceOf(term: CostTerm, removed: ArrayLike<number>, group: number): Slice | undefined {
+  if (term.site !== undefined && (term.site === group || removed[term.site] !== 0)) return undefined;
   let factor = term.base;
   const lines: { whole: number; slope: number }[] = [];
   for (const share of term.shares) {
@@ -206,7 +204,7 @@ function sliceOf(term: CostTerm, removed: ArrayLike<number>, group: number): Sli
     if (slope === 0) factor *= Math.max(0, whole);
     else lines.push({ whole, slope });
   }
-  return { term, now, factor, lines };
+  return { factor, lines };
 }
 
 function spatialSize(shape: readonly number[] | undefined): number {

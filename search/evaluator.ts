@@ -3,9 +3,13 @@
 import type { Dataset } from '../src/data/dataset.js';
 import type { MetricName } from '../src/data/manifest.js';
 import type { Model } from '../src/ir/graph.js';
+import type { Tensor } from '../src/ir/tensor.js';
+import { indexGraph } from '../src/ir/walk.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { isOfTheSystem, messageOf } from '../src/errors.js';
 import { quietLatency } from '../src/measure/latency.js';
+import { constantOf } from '../src/recovery/constants.js';
+import { findLayers } from '../src/recovery/layers.js';
 import { withQuantizedWeights, type QuantizedWeights } from '../src/recovery/quantized-weights.js';
 import { finish, recover } from '../src/recovery/recover.js';
 import { withSession, type Runtime } from '../src/runtime/runtime.js';
@@ -214,20 +218,34 @@ function needyOf({ mutations }: Replayer['options']): ReadonlySet<string> {
 const NEEDY: Effort = { mode: 'reconstruct', images: 192, positions: 32 };
 
 /**
- * The weights that needy edits brought in: they alone are fitted to data when the search measures, so that the candidate has no advantage
- * over others, and costs little more. Undefined = all, where such an edit brought no weights of its own.
+ * The weights of the layers that needy edits brought in, or others put in their place: they alone are fitted to data when the search
+ * measures, so that the candidate has little advantage over others, and costs little more. Undefined = all, where such an edit brought none.
  */
 function broughtIn(structure: Genome, replayer: Replayer): ReadonlySet<string> | undefined {
   const needy = needyOf(replayer.options);
   const found = new Set<string>();
+  let before = layerWeights(replayer.base.model);
   for (const [i, edit] of structure.entries()) {
-    if (!needy.has(edit.mutation)) continue;
-    const [before, after] = [i, i + 1].map((n) => replayer.structure(structure.slice(0, n)).graph.initializers);
-    const own = [...after!.keys()].filter((name) => !before!.has(name));
-    if (own.length === 0) return undefined;
-    for (const name of own) found.add(name);
+    const after = layerWeights(replayer.structure(structure.slice(0, i + 1)).model);
+    const own = [...after.keys()].filter((name) => before.get(name) !== after.get(name));
+    const replaced = [...found].filter((name) => !after.has(name));
+    if (needy.has(edit.mutation) && own.length === 0) return undefined;
+    if (needy.has(edit.mutation) || replaced.length > 0) for (const name of own) found.add(name);
+    for (const name of replaced) found.delete(name);
+    before = after;
   }
   return found;
+}
+
+/** By name; an edit that leaves a weight alone hands on the same tensor. */
+function layerWeights({ graph }: Model): ReadonlyMap<string, Tensor | undefined> {
+  const { producer } = indexGraph(graph);
+  return new Map(
+    findLayers(graph).map(({ weight }) => [
+      weight,
+      graph.initializers.get(weight) ?? constantOf(graph.nodes[producer.get(weight) ?? -1]),
+    ]),
+  );
 }
 
 async function refitted(

@@ -304,9 +304,13 @@ function referenceOf(options: ExploreOptions, measured: readonly Measured[]): nu
   const feasible = measured.filter((m) => violation(constraints, m) === 0);
   const known = feasible.length > 0 ? feasible : measured.length > 0 ? measured : [base];
   const best = Math.max(...known.map((m) => m.score));
-  const drop = Math.max(base.score - best, 0.01 * Math.abs(base.score), 1e-6);
-  const worst = constraints.minScore ?? base.score - 2 * drop;
+  const worst = constraints.minScore ?? worstOf(base.score, best);
   return [-worst, (base[priceOf(constraints)] ?? base.macs) * 1.0001];
+}
+
+/** The score that hypervolumes count from. */
+export function worstOf(original: number, best: number): number {
+  return original - 2 * Math.max(original - best, 0.01 * Math.abs(original), 1e-6);
 }
 
 function measuredVolume(options: ExploreOptions, measured: readonly Measured[]): number {

@@ -2,6 +2,7 @@
 import type { Analysis } from '../src/analysis/analyse.js';
 import type { ChannelGroup } from '../src/analysis/groups.js';
 import type { Graph } from '../src/ir/graph.js';
+import { oncePer } from '../src/once.js';
 import { OPERATOR_CLASSES, operatorGraph, structuralFeatures } from '../src/predictor/graf.js';
 import type { PredictorInput } from '../src/predictor/predictor.js';
 import { EDITS } from '../src/predictor/refit-level.js';
@@ -103,12 +104,7 @@ export function createFitness(replayer: Replayer, options: FitnessOptions = {}):
 
   const base = survey([]).landscape;
 
-  const sketchers = new WeakMap<Analysis, Sketcher>();
-  const sketcherOf = (here: Analysis): Sketcher => {
-    const found = sketchers.get(here) ?? createSketcher(here, { extras: true });
-    sketchers.set(here, found);
-    return found;
-  };
+  const sketcherOf = oncePer((here: Analysis): Sketcher => createSketcher(here, { extras: true }));
 
   const removedOf = (genome: Genome, landscape: Landscape): Int32Array => {
     const { structure, dead } = partsOf(genome);

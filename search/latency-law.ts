@@ -1,6 +1,7 @@
 // What a network's time is made of, learnt from networks that were timed: every layer costs something for being there (by resolution)
 // and something for each MAC (by resolution, depthwise apart), every run something for being called. Linear, so that an allocation can weigh milliseconds where MACs mislead:
 // two thin layers in the place of one save arithmetic and not time, a layer that is gone saves both.
+import { oncePer } from '../src/once.js';
 import { costModelOf, type CostModel, type CostTerm } from './cost-model.js';
 import type { Fitness, Landscape } from './fitness.js';
 import { partsOf, type Genome } from './genome.js';
@@ -54,10 +55,7 @@ export function learnLatency(fitness: Fitness, samples: readonly Timed[]): Laten
     NOISE * whole,
   );
   const kinds = widest.macs.length;
-  const known = new WeakMap<Landscape, CostModel>();
-  const costModel = (landscape: Landscape): CostModel => {
-    const before = known.get(landscape);
-    if (before !== undefined) return before;
+  const costModel = oncePer((landscape: Landscape): CostModel => {
     const terms: CostTerm[] = landscape.macs.terms.flatMap((term): CostTerm[] => {
       const at = kindOf(term, landscape, base);
       const arithmetic = { ...term, base: (term.base * weights[at]!) / Math.max(1, macs) };
@@ -66,10 +64,8 @@ export function learnLatency(fitness: Fitness, samples: readonly Timed[]): Laten
       return [arithmetic, { ...rest, shares: [], base: weights[kinds + at]! / Math.max(1, layers) }];
     });
     terms.push({ base: weights.at(-1)!, shares: [], stage: 0 });
-    const made = costModelOf(terms, landscape.groups.length, landscape.macs.resolutions);
-    known.set(landscape, made);
-    return made;
-  };
+    return costModelOf(terms, landscape.groups.length, landscape.macs.resolutions);
+  });
   return {
     costModel,
     of(genome) {

@@ -15,7 +15,7 @@ export interface Choice {
 /** What costs more than this share of the best one within the budget is a rival of it. */
 const NEAR = 0.97;
 
-/** `refused`: keys of candidates that did not pass the last stage. The most accurate one within the budget, filled up to it, and others evenly along the price. */
+/** `refused`: keys of candidates that did not pass the last stage. The most accurate one within the budget, filled up to it, and others evenly along the price, those that cost nearly as much last. */
 export function chooseMembers(
   measured: readonly Measured[],
   constraints: Constraints,

@@ -40,7 +40,10 @@ export interface Mutation {
   readonly summary: string;
   /** 'exact': outputs are unchanged up to rounding; 'masked': the law pruned == masked holds; 'approximate': neither. */
   readonly law: 'exact' | 'masked' | 'approximate';
-  /** What it makes is worth little before a refit on data: candidates get one whenever they are measured. */
+  /**
+   * What it makes is worth little before a refit on data: whenever candidates are measured, the layers that it brought in or changed are
+   * fitted (all layers where it brought none).
+   */
   readonly refit?: boolean;
   /** Parameters for one application somewhere in the graph, or undefined when there is no place. All randomness comes from rng. */
   propose(context: MutationContext, rng: Rng): Json | undefined;

@@ -7,8 +7,6 @@ import { graphBuilder } from '../../src/ir/builder.js';
 import { opsetOf, type Node } from '../../src/ir/graph.js';
 import { DataType, readNumbers } from '../../src/ir/tensor.js';
 import { indexGraph } from '../../src/ir/walk.js';
-import { once, oncePer } from '../../src/once.js';
-import { boundedCache } from '../../src/recovery/cache.js';
 import type { Rng } from '../../src/rng.js';
 import type { Json } from '../genome.js';
 import { segmentWeights, type LinearMap } from '../segments/fit.js';
@@ -32,13 +30,6 @@ const REPLACE_SEGMENT = 'replace-segment';
 /** Nodes of a chain at most. */
 const LONGEST = 8;
 
-/** Numbers of fitted segments that are kept: 256 MB. */
-const KEPT_VALUES = 2 ** 25;
-
-type Weights = ReturnType<typeof segmentWeights>;
-/** The segment's first weights at this chain; structures share most of their layers, so each is asked for many times. */
-type FitSegment = (segment: Segment, chain: Chain, context: MutationContext) => Weights;
-
 /** A chain from a dense convolution to one (the same or a later one), and what a segment must fit between. */
 interface Chain {
   readonly first: OpenLayer;
@@ -52,7 +43,6 @@ interface Chain {
 
 export function replaceSegment(): Mutation {
   let library: readonly Segment[] | undefined;
-  const fit = keepingSegments();
   const fitting = (chain: Chain, context: MutationContext): readonly Segment[] => {
     library ??= usableSegments(segmentLibrary());
     const { cin, cout, h, w } = chain.ends;
@@ -92,7 +82,7 @@ export function replaceSegment(): Mutation {
         const why = macs === undefined ? 'does not fit there' : `costs ${macs} MACs, more than the ${chain.macs} there`;
         throw new PareError(`${REPLACE_SEGMENT}: the segment for "${weight}" to "${to}" ${why}`);
       }
-      return replaced(segment, chain, context, fit);
+      return replaced(segment, chain, context);
     },
   };
 }
@@ -190,12 +180,14 @@ function chainOf(
 }
 
 /** The segment stands where the chain's last convolution was, and gives its value: a refit finds what it has to reproduce. */
-function replaced(segment: Segment, chain: Chain, context: MutationContext, fit: FitSegment) {
+function replaced(segment: Segment, chain: Chain, context: MutationContext) {
   const { model } = context.analysis;
   const { first, ends, nodes } = chain;
   const { dataType } = constantTensorOf(context, first.layer.weight);
   const at = nodes.at(-1)!;
-  const weights = once(() => fit(segment, chain, context));
+  const plan = planSegment(segment, ends)!;
+  let made: ReturnType<typeof segmentWeights> | undefined;
+  const weights = (): ReturnType<typeof segmentWeights> => (made ??= segmentWeights(plan, linearMapOf(chain, context)));
 
   const opset = opsetOf(model);
   const g = graphBuilder({ opset });
@@ -231,38 +223,8 @@ function replaced(segment: Segment, chain: Chain, context: MutationContext, fit:
   return edit.model();
 }
 
-function keepingSegments(): FitSegment {
-  const known = boundedCache<Weights>(KEPT_VALUES);
-  let last = 0;
-  const numberOf = oncePer<object, number>(() => ++last);
-  return (segment, chain, context) => {
-    const { first, ends, to } = chain;
-    const weight = constantTensorOf(context, first.layer.weight);
-    const bias = biasOf(chain);
-    const { knowledge } = context;
-    const read = [weight, ...(bias === '' ? [] : [constantTensorOf(context, bias)]), ...(knowledge ? [knowledge] : [])];
-    const key = JSON.stringify([read.map(numberOf), first.layer.output, to, ends, segment.nodes]);
-    let made = known.get(key);
-    if (made === undefined) {
-      made = segmentWeights(planSegment(segment, ends)!, linearMapOf(chain, context));
-      known.set(
-        key,
-        made,
-        made.reduce((sum, l) => sum + l.weights.length + l.bias.length, 0),
-      );
-    }
-    return made;
-  };
-}
-
-/** '' where the outputs of the chain are not the first convolution's own, or have no bias of their own. */
-function biasOf({ first, nodes }: Chain): string {
-  return nodes.length === 1 && first.layer.bias.kind !== 'add' ? (first.node.inputs[2] ?? '') : '';
-}
-
 /** The first convolution's map; where the chain goes on, its last one's outputs are not known beforehand. */
-function linearMapOf(chain: Chain, context: MutationContext): LinearMap {
-  const { first, ends, nodes } = chain;
+function linearMapOf({ first, ends, nodes }: Chain, context: MutationContext): LinearMap {
   const { weights, outputs, channels } = numbersOf(first, context);
   const size = Math.max(...first.kernel);
   const taps = first.layer.taps;
@@ -298,7 +260,7 @@ function linearMapOf(chain: Chain, context: MutationContext): LinearMap {
       }
     }
   }
-  const bias = biasOf(chain);
+  const bias = single && first.layer.bias.kind !== 'add' ? (first.node.inputs[2] ?? '') : '';
   const offsets = bias === '' ? undefined : readNumbers(constantTensorOf(context, bias));
   const mean = Float64Array.from({ length: ends.cout }, (_, o) => {
     const row = own.subarray(o * columns, (o + 1) * columns);

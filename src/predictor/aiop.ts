@@ -20,8 +20,6 @@ import { scoringModel } from './scoring-network.js';
 import { SPACES } from './spaces/index.js';
 import { trunkModel } from './trunk.js';
 
-const SIZES = ['macs', 'params', 'resolution', 'activations'].map((name) => graphFeatureNames().indexOf(name));
-
 /** What the predictor says of one network; outputs in the standardised labels' unit, by the file's labels. */
 export interface Outlook {
   readonly macs: number;
@@ -144,11 +142,7 @@ export function aiopMethod(options: AiopMethodOptions): Method {
       }
       const recipes = recipesOf(task.candidates);
       const head = fitStack({
-        views: [
-          ...viewsOf(pool, heads, general, recipes),
-          // how accuracy grows with size is a curve that goes on beyond the measured ones; heads of the space know it already
-          ...(own.length > 0 ? [] : [{ name: 'size', kernel: 'quadratic' as const, rows: sizesOf(pool) }]),
-        ],
+        views: viewsOf(pool, heads, general, recipes),
         rows: rowsOf(
           [...columnsOf(pool.map((o) => o.features)), ...(heads.length > 0 ? heads : [held(general)]), ...recipes],
           pool.length,
@@ -183,11 +177,9 @@ function rowsOf(columns: readonly Float64Array[], count: number): Float64Array[]
   return Array.from({ length: count }, (_, i) => Float64Array.from(columns, (c) => c[i]!));
 }
 
-function sizesOf(pool: readonly Outlook[]): Float64Array[] {
-  return rowsOf(columnsOf(pool.map((o) => SIZES.map((f) => o.features[f]!))), pool.length);
-}
+const SIZES = ['macs', 'params', 'resolution', 'activations'];
 
-/** What is said of all tasks of the space, or the ranking of unknown spaces; the features at two scales; the training recipe. */
+/** What is said of all tasks of the space, or the ranking of unknown spaces and the size; the features at two scales; the training recipe. */
 function viewsOf(
   pool: readonly Outlook[],
   heads: readonly Float64Array[],
@@ -205,8 +197,16 @@ function viewsOf(
     { name: 'heads, bent', kernel: 'rbf', rows: said },
     { name: 'features', kernel: 'rbf', rows: features },
     { name: 'features, smooth', kernel: 'rbf', rows: features.map((r) => r.map((v) => v / 2)) },
+    // how accuracy grows with size is a curve that goes on beyond the measured ones; heads of the space know it already
+    ...(heads.length > 0 ? [] : [{ name: 'size', kernel: 'quadratic' as const, rows: sizesOf(pool) }]),
     ...(recipes.length > 0 ? [{ name: 'recipe', kernel: 'linear' as const, rows: rowsOf(recipes, n) }] : []),
   ];
+}
+
+function sizesOf(pool: readonly Outlook[]): Float64Array[] {
+  const names = graphFeatureNames();
+  const at = SIZES.map((name) => names.indexOf(name));
+  return rowsOf(columnsOf(pool.map((o) => at.map((f) => o.features[f]!))), pool.length);
 }
 
 /** One column for every value of the recipe's columns, standardised; none where all are alike or the table has none. */

@@ -223,14 +223,14 @@ function kernelMatrix(view: View, left: readonly number[], right: readonly numbe
   return out;
 }
 
-/** 1 on the diagonal on average, whatever the number of columns. */
+/** About 1 on the diagonal on average, whatever the number of columns; `quadratic`: more, the more its columns agree. */
 function kernelOf(view: View, a: ArrayLike<number>, b: ArrayLike<number>): number {
   const width = Math.max(1, a.length);
   let sum = 0;
   if (view.kernel !== 'rbf') {
     for (let c = 0; c < a.length; c++) sum += a[c]! * b[c]!;
     const dot = sum / width;
-    return view.kernel === 'linear' ? dot : (dot + dot ** 2) / 2;
+    return view.kernel === 'linear' ? dot : (1 + dot) ** 2 / 4;
   }
   for (let c = 0; c < a.length; c++) sum += (a[c]! - b[c]!) ** 2;
   return Math.exp(-sum / (2 * width));

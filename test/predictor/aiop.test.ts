@@ -145,6 +145,18 @@ describe('the head for few samples', () => {
     expect(head.shares[0]).toBeGreaterThan(head.shares[1]!);
   });
 
+  it('carries a trend that bends beyond all that was measured', () => {
+    const sizes = [...Array.from({ length: 20 }, () => [2 * rng.next() - 1]), [-3]];
+    const curve = ([s]: readonly number[]): number => 60 + 4 * s! - s! ** 2;
+    const near = Array.from({ length: 20 }, (_, i) => i);
+    const labels = near.map((i) => curve(sizes[i]!));
+    const farOff = (kernel: View['kernel']): number => {
+      const [said] = fitFewShot([{ name: 'size', kernel, rows: sizes }], near, labels).predict([20]);
+      return Math.abs(said!.mean - curve(sizes[20]!));
+    };
+    expect(farOff('quadratic')).toBeLessThan(0.5 * Math.min(farOff('linear'), farOff('rbf')));
+  });
+
   it('has the unit of the labels, and is sure of what it has seen', () => {
     const labels = train.map((i) => y[i]!);
     const one = fitFewShot(views, train, labels).predict(rest);

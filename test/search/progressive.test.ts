@@ -62,6 +62,33 @@ describe('allocation', () => {
     );
   });
 
+  test('cuts where a loss per cost saved is least, at every step', () => {
+    fc.assert(
+      fc.property(arbitrary, ({ cost, groups, budget }) => {
+        // straight curves: their hulls are their ends
+        const straight = groups.map((g, i) => ({ ...g, losses: Array.from(g.losses, (_, k) => (i + 1) * k) }));
+        const removed = straight.map(() => 0);
+        const open = (): number[] => straight.flatMap((g, i) => (removed[i]! < g.steps.at(-1)! ? [i] : []));
+        const priceOf = (i: number): number => {
+          const to = straight[i]!.steps.at(-1)!;
+          return (straight[i]!.losses[to]! - straight[i]!.losses[removed[i]!]!) / -cost.change(removed, i, to);
+        };
+        while (cost.value(removed) > budget && open().length > 0) {
+          const best = open().reduce((a, b) => (priceOf(b) < priceOf(a) ? b : a));
+          const { steps } = straight[best]!;
+          const enough = steps.find(
+            (k) => k > removed[best]! && cost.value(removed) + cost.change(removed, best, k) <= budget,
+          );
+          removed[best] = enough ?? steps.at(-1)!;
+        }
+        // what is given back afterwards only lowers the loss
+        const found = allocate({ groups: straight, limits: [{ cost, budget }] });
+        const lossOf = (r: ArrayLike<number>): number => straight.reduce((sum, g, i) => sum + g.losses[r[i]!]!, 0);
+        expect(lossOf(found)).toBeLessThanOrEqual(lossOf(removed) + 1e-9);
+      }),
+    );
+  });
+
   test('a step of the cost model is a difference of its values, and its stages add up', () => {
     fc.assert(
       fc.property(arbitrary, fc.nat(), ({ cost, groups, budget }, pick) => {
