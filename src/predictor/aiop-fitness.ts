@@ -2,7 +2,7 @@
 // beside the cheap signals, and the ensemble learns from the measured candidates how much of it to believe.
 import type { Model } from '../ir/graph.js';
 import type { Rng } from '../rng.js';
-import { createAiopSignals } from './aiop-signals.js';
+import { AIOP, createAiopSignals } from './aiop-signals.js';
 import { createEnsemble } from './ensemble.js';
 import type { Predictor } from './predictor.js';
 
@@ -16,7 +16,7 @@ export interface AiopFitnessOptions {
 
 export function createAiopFitness({ rng, base, file }: AiopFitnessOptions): Predictor {
   const aiop = createAiopSignals(base, file);
-  const ensemble = createEnsemble(rng);
+  const ensemble = createEnsemble(rng, [(name) => !name.startsWith(AIOP), () => true]);
   return {
     name: 'aiop',
     fit: async (samples) => ensemble.fit(await aiop.lookAt(samples)),

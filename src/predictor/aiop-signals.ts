@@ -5,6 +5,9 @@ import { openAiop } from './aiop.js';
 import { compress } from './compress.js';
 import type { PredictorInput, Sample } from './predictor.js';
 
+/** How the names of its signals begin. */
+export const AIOP = 'aiop:';
+
 export interface AiopSignals {
   look(inputs: readonly PredictorInput[]): Promise<readonly PredictorInput[]>;
   /** The same of measured ones. */
@@ -25,7 +28,10 @@ export function createAiopSignals(base: () => Model, file?: string): AiopSignals
     const outputs = open.length === 0 ? [] : await aiop.trunk(graphs);
     open.forEach((x, i) => {
       // Standardised labels, in a scale on which the ensemble's logarithm is nearly straight.
-      const said = labels.map((l, k): [string, number] => [`aiop:${l.space}/${l.column}`, (outputs[i]![k] ?? 0) / 100]);
+      const said = labels.map((l, k): [string, number] => [
+        `${AIOP}${l.space}/${l.column}`,
+        (outputs[i]![k] ?? 0) / 100,
+      ]);
       known.set(x.signals, new Map([...x.signals, ...said]));
     });
     return inputs.map((x) => withSignals(x, known.get(x.signals)!));

@@ -1,5 +1,5 @@
-// The first online predictor: two Bayesian ridges and a random forest over the candidate's cheap signals, weighed by how well each
-// foretells the samples it did not see. One ridge and the forest learn the logarithm of what is lost to the best score, which levels
+// The first online predictor: two Bayesian ridges and a random forest over the candidate's cheap signals, or over several views of them,
+// weighed by how well each foretells the samples it did not see. One ridge and the forest learn the logarithm of what is lost to the best score, which levels
 // off as scores do; the other ridge learns the score itself and is clipped, since a line foretells anything where it extrapolates.
 import { createRng, type Rng } from '../rng.js';
 import { fitBayesianRidge } from './bayesian-ridge.js';
@@ -15,19 +15,24 @@ interface Member {
 
 interface Fitted {
   readonly members: readonly (Member & { readonly share: number })[];
-  readonly residual: number;
+  /** What all leave unexplained of scores about this high. */
+  residual(score: number): number;
   readonly leftOut: readonly number[];
 }
 
 /** A predictor that can say all that one may ask. */
 export type Telling = Required<Predictor>;
 
-export function createEnsemble(rng: Rng = createRng('ensemble')): Telling {
+/** Which signals, by their names, an opinion is formed of. */
+export type SignalView = (name: string) => boolean;
+
+/** Each of `views` gets members of its own: few samples tell little of many signals. */
+export function createEnsemble(rng: Rng = createRng('ensemble'), views: readonly SignalView[] = [() => true]): Telling {
   let fitted: Fitted | undefined;
   return {
     name: 'signals',
     fit: async (samples) => {
-      fitted = samples.length === 0 ? undefined : fit(samples, rng);
+      fitted = samples.length === 0 ? undefined : fit(samples, views, rng);
     },
     predict: async (candidates) => {
       if (fitted === undefined) return candidates.map(() => ({ mean: 0, deviation: 1 }));
@@ -44,21 +49,39 @@ export function createEnsemble(rng: Rng = createRng('ensemble')): Telling {
   };
 }
 
-function fit(samples: readonly Sample[], rng: Rng): Fitted {
+function fit(samples: readonly Sample[], views: readonly SignalView[], rng: Rng): Fitted {
   const rows = samples.map(features);
+  const names = [...samples[0]!.signals.keys()];
   const targets = samples.map((s) => s.score);
   const scale = lossScale(targets);
+  const members = views.flatMap((view): Member[] => {
+    const columns = names.flatMap((name, i) => (view(name) ? [i] : []));
+    const seen = (row: Float64Array): Float64Array => Float64Array.from(columns, (c) => row[c]!);
+    return membersOf(rows.map(seen), targets, scale, rng).map((m) => ({
+      ...m,
+      predict: (row) => m.predict(seen(row)),
+    }));
+  });
+  // Inverse squared mean errors, so that the worse ones soon count little; mean and not square, or one wild candidate decides.
+  const trust = members.map((m) => (samples.length < 4 ? 1 : 1 / (meanError(m.leaveOneOut, targets) ** 2 + 1e-12)));
+  const whole = trust.reduce((sum, x) => sum + x, 0);
+  const shared = members.map((m, i) => ({ ...m, share: trust[i]! / whole }));
+  const left = targets.map((_, i) => shared.reduce((sum, m) => sum + m.share * m.leaveOneOut[i]!, 0));
+  return { members: shared, residual: residualsOf(left, targets), leftOut: left };
+}
+
+function membersOf(rows: readonly Float64Array[], targets: readonly number[], scale: LossScale, rng: Rng): Member[] {
   const logs = targets.map((score) => scale.log(score));
   const ridge = fitBayesianRidge(rows, logs);
   const forest = fitForest(rows, logs, {
     trees: 60,
-    leaf: samples.length < 12 ? 1 : 2,
+    leaf: targets.length < 12 ? 1 : 2,
     columns: 0.5,
     randomThresholds: true,
     rng,
   });
   const line = fitBayesianRidge(rows, targets);
-  const members: Member[] = [
+  return [
     {
       leaveOneOut: line.leaveOneOut.map(scale.clip),
       predict: (row) => {
@@ -69,12 +92,6 @@ function fit(samples: readonly Sample[], rng: Rng): Fitted {
     { leaveOneOut: ridge.leaveOneOut.map(scale.score), predict: (row) => scale.prediction(ridge.predict(row)) },
     { leaveOneOut: forest.outOfBag.map(scale.score), predict: (row) => scale.prediction(forest.predict(row)) },
   ];
-  // Inverse squared mean errors, so that the worse ones soon count little; mean and not square, or one wild candidate decides.
-  const trust = members.map((m) => (samples.length < 4 ? 1 : 1 / (meanError(m.leaveOneOut, targets) ** 2 + 1e-12)));
-  const whole = trust.reduce((sum, x) => sum + x, 0);
-  const shared = members.map((m, i) => ({ ...m, share: trust[i]! / whole }));
-  const left = targets.map((_, i) => shared.reduce((sum, m) => sum + m.share * m.leaveOneOut[i]!, 0));
-  return { members: shared, residual: Math.sqrt(meanSquare(left, targets)), leftOut: left };
 }
 
 interface LossScale {
@@ -108,7 +125,7 @@ function predict({ members, residual }: Fitted, row: Float64Array): Prediction {
   const mean = said.reduce((sum, s) => sum + s.share * s.mean, 0);
   // Law of total variance over the members, plus what all leave unexplained.
   const spread = said.reduce((sum, s) => sum + s.share * (s.deviation ** 2 + (s.mean - mean) ** 2), 0);
-  return { mean, deviation: Math.sqrt(spread + residual ** 2) };
+  return { mean, deviation: Math.sqrt(spread + residual(mean) ** 2) };
 }
 
 /** Logarithms of the signals, which spread over orders of magnitude; straight below a hundredth, where nothing is lost anyway. */
@@ -124,6 +141,28 @@ function features(candidate: PredictorInput): Float64Array {
 function meanError(a: readonly number[], b: readonly number[]): number {
   return a.reduce((sum, x, i) => sum + Math.abs(x - b[i]!), 0) / Math.max(1, a.length);
 }
+
+/**
+ * Root mean square of the errors of samples that were foretold about as high: networks that hardly lose anything differ by little, those
+ * that break by much.
+ */
+function residualsOf(leftOut: readonly number[], targets: readonly number[]): (score: number) => number {
+  const near = Math.max(LEAST_NEAR, Math.round(SHARE_NEAR * targets.length));
+  return (score) => {
+    const order = [...leftOut.keys()].sort((a, b) => Math.abs(leftOut[a]! - score) - Math.abs(leftOut[b]! - score));
+    const chosen = order.slice(0, near);
+    return Math.sqrt(
+      meanSquare(
+        chosen.map((i) => leftOut[i]!),
+        chosen.map((i) => targets[i]!),
+      ),
+    );
+  };
+}
+
+/** Samples that the error at a score is taken from. */
+const LEAST_NEAR = 6;
+const SHARE_NEAR = 0.25;
 
 function meanSquare(a: readonly number[], b: readonly number[]): number {
   return a.reduce((sum, x, i) => sum + (x - b[i]!) ** 2, 0) / Math.max(1, a.length);
