@@ -1,6 +1,7 @@
 // The first online predictor: two Bayesian ridges and a random forest over the candidate's cheap signals, or over several views of them,
-// weighed by how well each foretells the samples it did not see. One ridge and the forest learn the logarithm of what is lost to the best score, which levels
-// off as scores do; the other ridge learns the score itself and is clipped, since a line foretells anything where it extrapolates.
+// weighed by how well each foretells the samples it did not see. One ridge and the forest learn the logarithm of what is lost to the best
+// score, which levels off as scores do; the other ridge learns the score itself and is clipped, since a line foretells anything where it
+// extrapolates.
 import { createRng, type Rng } from '../rng.js';
 import { fitBayesianRidge } from './bayesian-ridge.js';
 import { explainAll } from './explain.js';
@@ -16,7 +17,7 @@ interface Member {
 interface Fitted {
   readonly members: readonly (Member & { readonly share: number })[];
   /** What all leave unexplained of scores about this high. */
-  residual(score: number): number;
+  readonly residual: (score: number) => number;
   readonly leftOut: readonly number[];
 }
 
