@@ -2,6 +2,7 @@
 // (methods.md §8.3): variants of the shipped example after their refit, distilled for a while with all samples at the usual rate, with
 // few samples, and at ten times the rate, so that some end better and some worse; both estimators are asked after each look.
 //   npm run bench -- early-stop [variants, 15] [steps, 60] [network, example]
+import { drain } from '../src/drain.js';
 import { analyse, type Analysis } from '../src/analysis/analyse.js';
 import { pruneModel } from '../src/analysis/cut.js';
 import type { DeadUnits } from '../src/analysis/groups.js';
@@ -63,7 +64,7 @@ export async function run(args: string[]): Promise<void> {
     const dead = cutTo(base, share, v % 2 === 0 ? 'l2' : 'random', own);
     const calibration = { dataset: data, indices: rest };
     const how = { mode: 'reconstruct', seed: 1, images: 128, positions: 16, dead, runtime } as const;
-    const refitted = await ended(recover(base, pruneModel(base, dead), calibration, how));
+    const refitted = await drain(recover(base, pruneModel(base, dead), calibration, how));
     const seen: Look[] = [];
     const look = async (model: typeof original, before: readonly Look[]): Promise<Look> => {
       const beta = await betaOf(model, PROBE_STEPS * (before.length + 1), watched, rng);
@@ -71,7 +72,7 @@ export async function run(args: string[]): Promise<void> {
       seen.push(found);
       return found;
     };
-    const { model } = await ended(
+    const { model } = await drain(
       train(withFoldedNorms(refitted, standardOps), data, {
         table: standardOps,
         runtime,
@@ -133,11 +134,4 @@ function cutTo(base: Analysis, share: number, criterion: 'l2' | 'random', rng: R
     limits: [{ cost, budget: share * cost.value(groups.map(() => 0)) }],
   });
   return new Map(groups.map((g, i) => [g.id, orders[i]!.slice(0, removed[i]).toSorted((a, b) => a - b)]));
-}
-
-async function ended<T>(work: AsyncGenerator<unknown, T, unknown>): Promise<T> {
-  for (;;) {
-    const next = await work.next();
-    if (next.done === true) return next.value;
-  }
 }

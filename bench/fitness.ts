@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { openJsonLog } from '../search/checkpoint.js';
+import { choosingBy } from '../search/choosing.js';
 import { constraintsOf, violation } from '../search/constraints.js';
-import { distanceOver } from '../search/distance.js';
 import { inlineEvaluator, measuredOn, resultOf } from '../search/evaluator.js';
 import { explore, measuredFront, withMeasurement, worstOf, type Evaluation, type Measured } from '../search/explore.js';
 import type { Candidate } from '../search/fitness.js';
@@ -25,7 +25,6 @@ import { probeBatch, type Workshop } from '../search/workshop.js';
 import { evaluate, recordOutputs } from '../src/measure/evaluate.js';
 import { mean, type Estimate } from '../src/measure/statistics.js';
 import { fitnessMethod, fitnessMethods, openPredictor } from '../src/predictor/fitness-methods.js';
-import { createRankAggregation } from '../src/predictor/rank-aggregation.js';
 import { createRng } from '../src/rng.js';
 import { threadRuntime } from '../src/runtime/threads.js';
 import { codeFingerprint } from './support/fingerprint.js';
@@ -87,19 +86,20 @@ export async function run(args: string[]): Promise<void> {
       }
     }
     const { original } = workshop;
-    const best = Math.max(...[...found.values()].flat(2).flatMap((f) => f.within.map((m) => m.score)));
-    const near = worstOf(original.score, best);
+    const all = [...found.values()].flat();
+    const bestOf = (fronts: readonly Found[]): number =>
+      Math.max(...fronts.flatMap((f) => f.within.map((m) => m.score)));
+    const near = worstOf(original.score, bestOf(all));
     const held = await onOtherSamples(workshop);
     const again = new Map<Found, Found>();
-    for (const f of [...found.values()].flat()) {
+    for (const f of all) {
       const front = measuredFront({}, f.within).filter((m) => m.score > near);
       const within: Measured[] = [];
       for (const m of front) within.push(withMeasurement(m, await held.scoreOf(m)));
       again.set(f, { ...f, within });
     }
-    const heldBest = Math.max(...[...again.values()].flatMap((f) => f.within.map((m) => m.score)));
     const heldOriginal = withMeasurement(original, held.original);
-    const heldNear = worstOf(held.original, heldBest);
+    const heldNear = worstOf(held.original, bestOf([...again.values()]));
     console.log(
       `\n${name}, 50 % MACs, ${seconds} s of processor time a search, ${seeds} seeds; score: closed-form refit, ${workshop.evaluation.n} samples; original ${original.score.toFixed(4)}; near: on ${held.samples} other samples, above ${heldNear.toFixed(4)}, original ${held.original.toFixed(4)}; kept in ${path}`,
     );
@@ -202,9 +202,7 @@ async function search(
       inMeasuring += processorSeconds() - before;
       return results;
     },
-    distance: distanceOver(fitness.base.groups.reduce((sum, g) => sum + g.size, 0)),
-    ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
-    ...('choose' in method ? { blindly: method.choose } : {}),
+    ...choosingBy(method, predictor, fitness),
     constraints,
     rng: rng.fork('search'),
     evaluations: MANY,

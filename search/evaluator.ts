@@ -1,19 +1,20 @@
 // Where candidates become measured ones. The search sees the interface only; this file also holds the implementation in this
 // process: replay, refit on a few hundred images, measure on others. Results do not depend on how many are under way at once.
+import type { Analysis } from '../src/analysis/analyse.js';
 import type { Dataset } from '../src/data/dataset.js';
 import type { MetricName } from '../src/data/manifest.js';
+import { drain } from '../src/drain.js';
 import type { Model } from '../src/ir/graph.js';
 import type { Tensor } from '../src/ir/tensor.js';
-import { indexGraph } from '../src/ir/walk.js';
 import { evaluate, type Evaluation, type RecordedOutputs } from '../src/measure/evaluate.js';
 import { isOfTheSystem, messageOf } from '../src/errors.js';
 import { quietLatency } from '../src/measure/latency.js';
-import { constantOf } from '../src/recovery/constants.js';
 import { findLayers } from '../src/recovery/layers.js';
 import { withQuantizedWeights, type QuantizedWeights } from '../src/recovery/quantized-weights.js';
-import { finish, recover } from '../src/recovery/recover.js';
+import { recover } from '../src/recovery/recover.js';
 import { withSession, type Runtime } from '../src/runtime/runtime.js';
 import { genomeKey, partsOf, type Genome } from './genome.js';
+import { constantTensorOf } from './mutations/layers.js';
 import type { Replayer } from './replay.js';
 
 /** How well weights are recovered before a measurement. */
@@ -224,9 +225,9 @@ const NEEDY: Effort = { mode: 'reconstruct', images: 192, positions: 32 };
 function broughtIn(structure: Genome, replayer: Replayer): ReadonlySet<string> | undefined {
   const needy = needyOf(replayer.options);
   const found = new Set<string>();
-  let before = layerWeights(replayer.base.model);
+  let before = layerWeights(replayer.base);
   for (const [i, edit] of structure.entries()) {
-    const after = layerWeights(replayer.structure(structure.slice(0, i + 1)).model);
+    const after = layerWeights(replayer.structure(structure.slice(0, i + 1)));
     const own = [...after.keys()].filter((name) => before.get(name) !== after.get(name));
     const replaced = [...found].filter((name) => !after.has(name));
     if (needy.has(edit.mutation) && own.length === 0) return undefined;
@@ -238,13 +239,9 @@ function broughtIn(structure: Genome, replayer: Replayer): ReadonlySet<string> |
 }
 
 /** By name; an edit that leaves a weight alone hands on the same tensor. */
-function layerWeights({ graph }: Model): ReadonlyMap<string, Tensor | undefined> {
-  const { producer } = indexGraph(graph);
+function layerWeights(analysis: Analysis): ReadonlyMap<string, Tensor> {
   return new Map(
-    findLayers(graph).map(({ weight }) => [
-      weight,
-      graph.initializers.get(weight) ?? constantOf(graph.nodes[producer.get(weight) ?? -1]),
-    ]),
+    findLayers(analysis.model.graph).map(({ weight }) => [weight, constantTensorOf({ analysis }, weight)]),
   );
 }
 
@@ -265,7 +262,7 @@ async function refitted(
   if (genome.length === 0 || effort.mode === 'none') return start;
   if (effort.mode === 'quick') return knowledge?.quickRefit(start, dead, groups) ?? start;
   const { dataset, fit: indices, batch, seed } = context;
-  return finish(
+  return drain(
     recover(
       replayer.base,
       start,

@@ -9,17 +9,16 @@ import { sha256OfFile } from '../src/onnx/read.js';
 import type { OpTable } from '../src/ops/op.js';
 import { createEnsemble } from '../src/predictor/ensemble.js';
 import { DEFAULT_FITNESS, fitnessMethod, openPredictor, type FitnessMethod } from '../src/predictor/fitness-methods.js';
-import { createRankAggregation } from '../src/predictor/rank-aggregation.js';
 import { createRng } from '../src/rng.js';
 import type { Prediction } from '../src/predictor/predictor.js';
 import type { Runtime } from '../src/runtime/runtime.js';
 import { archiveOf, checkSameRun, openVolatile, parseRecord, writeJson } from './archive.js';
 import { bypassSeeds, measuredOf } from './bypasses.js';
 import { claimFolder, openJsonLog } from './checkpoint.js';
+import { choosingBy } from './choosing.js';
 import { checkWishes, constraintsOf, type Wishes } from './constraints.js';
 import { exactEdits, exactSeeds } from './exact-edits.js';
 import { explore, withMeasurement, type Measured } from './explore.js';
-import { distanceOver } from './distance.js';
 import type { Result } from './evaluator.js';
 import type { Candidate } from './fitness.js';
 import { describeTraining, type TrainingPlan } from './finish-by-training.js';
@@ -285,10 +284,8 @@ async function* run(options: OptimizeOptions): AsyncGenerator<OptimizeReport, Op
         return made === undefined || refusals.allows(made) ? made : undefined;
       },
       measure,
-      distance: distanceOver(fitness.base.groups.reduce((sum, g) => sum + g.size, 0)),
       ...(timing === undefined ? {} : { latency: (m) => timing.learn(m) }),
-      ...(predictor === undefined ? {} : { predictor, fallback: createRankAggregation() }),
-      ...('choose' in method ? { blindly: method.choose } : {}),
+      ...choosingBy(method, predictor, fitness),
       constraints,
       ...(least === undefined ? {} : { leastScore: (m) => least.ofSearch(m) }),
       rng: rng.fork('search'),

@@ -6,7 +6,7 @@ import { pruneModel } from '../src/analysis/cut.js';
 import { inferShapes, type Binding } from '../src/analysis/shapes.js';
 import type { OpTable } from '../src/ops/op.js';
 import type { ChannelGroup, DeadUnits } from '../src/analysis/groups.js';
-import { PareError } from '../src/errors.js';
+import { orNothing, PareError } from '../src/errors.js';
 import { checkModel } from '../src/ir/check.js';
 import type { Model } from '../src/ir/graph.js';
 import type { Knowledge } from '../src/recovery/knowledge.js';
@@ -88,12 +88,7 @@ export function createReplayer(base: Analysis, options: ReplayOptions): Replayer
     let fitting: Genome = [];
     for (const edit of edits) {
       const longer = [...fitting, edit];
-      try {
-        structure(longer);
-        fitting = longer;
-      } catch (error) {
-        if (!(error instanceof PareError)) throw error;
-      }
+      if (orNothing(() => structure(longer)) !== undefined) fitting = longer;
     }
     const groups = new Map(structure(fitting).groups.groups.map((g) => [g.id, g]));
     const kept = [...dead].map(([id, units]): [string, number[]] => {

@@ -65,10 +65,10 @@ export { train, type TrainOptions, type TrainReport, type TrainResult } from './
 export type { TrainingPlan } from '../search/finish-by-training.js';
 
 // Recovery without training: learn what the channels of a network are worth, refit what was cut.
+export { drain as finish } from './drain.js';
 export type { Importance, ImportanceContext } from './recovery/importance.js';
 export type { Knowledge, LearnReport } from './recovery/knowledge.js';
 export {
-  finish,
   learnFrom,
   recover,
   type Calibration,

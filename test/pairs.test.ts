@@ -16,7 +16,7 @@ import { withConstants } from '../src/recovery/constants.js';
 import { knowledgeOf, learn } from '../src/recovery/knowledge.js';
 import { constantReader, findLayers } from '../src/recovery/layers.js';
 import { composed, findPairs } from '../src/recovery/pairs.js';
-import { finish } from '../src/recovery/recover.js';
+import { drain } from '../src/drain.js';
 import type { Feeds } from '../src/recovery/walk.js';
 import { createRng } from '../src/rng.js';
 import { ortRuntime } from '../src/runtime/ort.js';
@@ -103,7 +103,7 @@ describe('pairs', () => {
   test('ranks cut behind a factor: the closed form gives what a factor of that rank gives', async () => {
     const base = surgery.analyse(network('ranks', [1, 1], 1));
     const feeds = images('learn');
-    const data = await finish(learn(base, feeds, { runtime, rng: createRng('learn') }));
+    const data = await drain(learn(base, feeds, { runtime, rng: createRng('learn') }));
     const knowledge = knowledgeOf(base, data);
     const { mutation } = createFactorizer();
     const rules = { ignore: (): boolean => false, roundTo: 1, maxRatio: 1, knowledge };

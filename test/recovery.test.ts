@@ -18,7 +18,7 @@ import { knowledgeOf, learn } from '../src/recovery/knowledge.js';
 import { findLayers } from '../src/recovery/layers.js';
 import { reconstruct } from '../src/recovery/least-squares.js';
 import { cholesky, solveRows } from '../src/recovery/linear-algebra.js';
-import { finish } from '../src/recovery/recover.js';
+import { drain } from '../src/drain.js';
 import { withEditedLayers } from '../src/recovery/reference.js';
 import type { Feeds } from '../src/recovery/walk.js';
 import { createRng } from '../src/rng.js';
@@ -117,7 +117,7 @@ describe('least squares', () => {
         const base = oneConv(`${seed}/base`, s);
         const feeds = images(`${seed}`, [9, 4, 7, 6]);
         const ridge = 1e-3;
-        const fitted = await finish(
+        const fitted = await drain(
           reconstruct(base, start, feeds, { runtime, rng: createRng(1), positions: 1e6, ridge, all: true }),
         );
         const [weights, bias] = ['w', 'b'].map((name) => readFloats(fitted.graph.initializers.get(name)!));
@@ -239,7 +239,7 @@ describe('wide layers', () => {
     ] as const) {
       const base = analyse(make(channels, taps), standardOps);
       const feeds = images('wide', [8, 2, 5, 5], 2);
-      const data = await finish(learn(base, feeds, { runtime, rng: createRng(1) }));
+      const data = await drain(learn(base, feeds, { runtime, rng: createRng(1) }));
       expect([...data.grams.values()].map((g) => g.kind)).toContain(kind);
       const knowledge = knowledgeOf(base, data);
       const group = base.groups.groups.find((g) => g.size === channels)!;
@@ -247,7 +247,7 @@ describe('wide layers', () => {
       const dead = new Map([[group.id, order.slice(0, channels / 8).toSorted((a, b) => a - b)]]);
       const pruned = pruneModel(base, dead);
       const quick = knowledge.quickRefit(pruned, dead);
-      const fitted = await finish(
+      const fitted = await drain(
         reconstruct(base.model, quick, feeds, { runtime, rng: createRng(1), groups: base.groups, dead }),
       );
       const truth = await outputs(base.model, feeds);
@@ -299,7 +299,7 @@ describe('edited layers', () => {
       ]),
     );
     const start = { ...lost, graph: { ...lost.graph, initializers: blank } };
-    const fitted = await finish(
+    const fitted = await drain(
       reconstruct(original.model(), start, feeds, { runtime, rng: createRng(1), edited: lost, all: true, ridge: 1e-6 }),
     );
     expect(difference(await outputs(original.model(), feeds), await outputs(start, feeds))).toBeGreaterThan(0.3);
@@ -312,7 +312,7 @@ describe('knowledge', () => {
     for (const norm of [true, false]) {
       const base = analyse(block({ twin: true, norm }), standardOps);
       const feeds = images('learn', [16, 3, 8, 8]);
-      const knowledge = knowledgeOf(base, await finish(learn(base, feeds, { runtime, rng: createRng(1) })));
+      const knowledge = knowledgeOf(base, await drain(learn(base, feeds, { runtime, rng: createRng(1) })));
       const group = base.groups.groups.find((g) => g.size === 6)!;
       const { order, errors } = knowledge.removal(group.id)!;
       expect([1, 4]).toContain(order[0]);
@@ -330,7 +330,7 @@ describe('knowledge', () => {
   test('reconstruction loses less than the closed form, that less than nothing; the same bytes on any number of threads', async () => {
     const base = analyse(block(), standardOps);
     const feeds = images('learn', [16, 3, 8, 8], 4);
-    const knowledge = knowledgeOf(base, await finish(learn(base, feeds, { runtime, rng: createRng(1) })));
+    const knowledge = knowledgeOf(base, await drain(learn(base, feeds, { runtime, rng: createRng(1) })));
     const group = base.groups.groups.find((g) => g.size === 6)!;
     const dead = new Map([
       [
@@ -344,7 +344,7 @@ describe('knowledge', () => {
     const pruned = pruneModel(base, dead);
     const quick = knowledge.quickRefit(pruned, dead);
     const options = { rng: createRng(2), groups: base.groups, dead };
-    const fitted = await finish(reconstruct(base.model, quick, feeds, { runtime, ...options }));
+    const fitted = await drain(reconstruct(base.model, quick, feeds, { runtime, ...options }));
     const test = images('other', [32, 3, 8, 8], 1);
     const truth = await outputs(base.model, test);
     const error = async (model: Model): Promise<number> => {
@@ -355,7 +355,7 @@ describe('knowledge', () => {
     expect(await error(fitted)).toBeLessThan(await error(quick));
     const threads = threadRuntime(2);
     try {
-      const again = await finish(reconstruct(base.model, quick, feeds, { runtime: threads, ...options }));
+      const again = await drain(reconstruct(base.model, quick, feeds, { runtime: threads, ...options }));
       expect(Buffer.compare(encodeModel(again), encodeModel(fitted))).toBe(0);
     } finally {
       await threads.close();
@@ -365,7 +365,7 @@ describe('knowledge', () => {
   test('float16 networks are refitted in their own format', async () => {
     const base = analyse(block({ type: DataType.FLOAT16 }), standardOps);
     const feeds = images('learn', [16, 3, 8, 8]);
-    const knowledge = knowledgeOf(base, await finish(learn(base, feeds, { runtime, rng: createRng(1) })));
+    const knowledge = knowledgeOf(base, await drain(learn(base, feeds, { runtime, rng: createRng(1) })));
     const group = base.groups.groups.find((g) => g.size === 6)!;
     const dead = new Map([
       [
@@ -377,7 +377,7 @@ describe('knowledge', () => {
       ],
     ]);
     const pruned = pruneModel(base, dead);
-    const fitted = await finish(
+    const fitted = await drain(
       reconstruct(base.model, knowledge.quickRefit(pruned, dead), feeds, {
         runtime,
         rng: createRng(2),
@@ -397,7 +397,7 @@ describe('knowledge', () => {
     const base = analyse(block(), standardOps);
     const knowledge = knowledgeOf(
       base,
-      await finish(learn(base, images('learn', [16, 3, 8, 8]), { runtime, rng: createRng(1) })),
+      await drain(learn(base, images('learn', [16, 3, 8, 8]), { runtime, rng: createRng(1) })),
     );
     const group = base.groups.groups.find((g) => g.size === 6)!;
     // those by gradients have tests of their own (sensitivity.test.ts)
@@ -425,7 +425,7 @@ describe('recalibration', () => {
       const dead = new Map([[group.id, [0, 3]]]);
       const pruned = pruneModel(base, dead);
       const feeds = images('learn', [32, 3, 8, 8]);
-      const fitted = await finish(recalibrate(base.model, pruned, feeds, { runtime, groups: base.groups, dead }));
+      const fitted = await drain(recalibrate(base.model, pruned, feeds, { runtime, groups: base.groups, dead }));
       const layer = findLayers(base.model.graph).find((l) => l.weight === 'w2')!;
       const stats = async (model: Model): Promise<number[]> => {
         const exposed = { ...model, graph: { ...model.graph, outputs: [{ name: layer.output }] } };

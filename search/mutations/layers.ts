@@ -148,7 +148,7 @@ export function lazyTensor(
 }
 
 /** The constant with this name: an initializer or a Constant node's value. */
-export function constantTensorOf(context: MutationContext, name: string): Tensor {
+export function constantTensorOf(context: Pick<MutationContext, 'analysis'>, name: string): Tensor {
   const { model, graph, producers } = context.analysis;
   const initializer = model.graph.initializers.get(name);
   if (initializer !== undefined) return initializer;

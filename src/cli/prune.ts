@@ -13,6 +13,7 @@ import { sha256OfFile } from '../onnx/read.js';
 import { withRecipe, writeModel } from '../onnx/write.js';
 import type { OpTable } from '../ops/op.js';
 import type { Plugins } from '../plugin/load.js';
+import { drain } from '../drain.js';
 import { sensitivityFor } from '../recovery/importance-gradient.js';
 import {
   criteria,
@@ -23,7 +24,7 @@ import {
   type ImportanceContext,
 } from '../recovery/importance.js';
 import { withFloatWeights, withQuantizedWeights } from '../recovery/quantized-weights.js';
-import { finish, learnFrom, recover, recoverModes, type Calibration, type RecoverMode } from '../recovery/recover.js';
+import { learnFrom, recover, recoverModes, type Calibration, type RecoverMode } from '../recovery/recover.js';
 import { learnSensitivity, type Sensitivity } from '../recovery/sensitivity.js';
 import { createRng } from '../rng.js';
 import { ortRuntime } from '../runtime/ort.js';
@@ -177,7 +178,7 @@ async function prune(
   const knowledge =
     calibration === undefined || !needed
       ? undefined
-      : await finish(learnFrom(base, calibration, { ...options, images: Math.min(500, args.images) }));
+      : await drain(learnFrom(base, calibration, { ...options, images: Math.min(500, args.images) }));
   if (args.regrow > 0 && args.steps === 1) throw new PareError('--regrow works between steps: give --steps 5, say');
   if (args.steps > 1 && gradients !== 'gates')
     throw new PareError('--steps judges by gradients: give --criterion taylor or fisher');
@@ -219,7 +220,7 @@ async function prune(
   let pruned = pruneModel(base, dead);
   if (calibration !== undefined) {
     const own = { ...options, mode, images: args.images, dead };
-    pruned = await finish(recover(base, pruned, calibration, knowledge === undefined ? own : { ...own, knowledge }));
+    pruned = await drain(recover(base, pruned, calibration, knowledge === undefined ? own : { ...own, knowledge }));
   }
   if (quantized !== undefined && quantized.size > 0) {
     const { model: integers, left } = withQuantizedWeights(pruned, quantized);

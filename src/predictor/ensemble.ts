@@ -6,6 +6,7 @@ import { createRng, type Rng } from '../rng.js';
 import { fitBayesianRidge } from './bayesian-ridge.js';
 import { explainAll } from './explain.js';
 import { fitForest } from './forest.js';
+import { mixtureOf } from './mixture.js';
 import type { Predictor, PredictorInput, Prediction, Sample } from './predictor.js';
 
 /** One opinion: what it says of a row, and what it says of each sample without having seen it. */
@@ -123,10 +124,9 @@ function lossScale(targets: readonly number[]): LossScale {
 
 function predict({ members, residual }: Fitted, row: Float64Array): Prediction {
   const said = members.map((m) => ({ ...m.predict(row), share: m.share }));
-  const mean = said.reduce((sum, s) => sum + s.share * s.mean, 0);
-  // Law of total variance over the members, plus what all leave unexplained.
-  const spread = said.reduce((sum, s) => sum + s.share * (s.deviation ** 2 + (s.mean - mean) ** 2), 0);
-  return { mean, deviation: Math.sqrt(spread + residual(mean) ** 2) };
+  const { mean, variance } = mixtureOf(said);
+  // what all leave unexplained comes on top
+  return { mean, deviation: Math.sqrt(variance + residual(mean) ** 2) };
 }
 
 /** Logarithms of the signals, which spread over orders of magnitude; straight below a hundredth, where nothing is lost anyway. */

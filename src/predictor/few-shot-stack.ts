@@ -3,6 +3,7 @@
 import type { Rng } from '../rng.js';
 import { bounded, fitFewShot, type View } from './few-shot.js';
 import { fitForest } from './forest.js';
+import { mixtureOf } from './mixture.js';
 import type { Prediction } from './predictor.js';
 
 export interface StackOptions {
@@ -35,11 +36,10 @@ export function fitStack({ views, rows, train, labels, verdict, rng }: StackOpti
   return {
     predict: (asked) =>
       processes.predict(asked).map((p, i): Prediction => {
-        const f = forest.predict(rows[asked[i]!]!);
-        const mean = (1 - share) * p.mean + share * f.mean;
-        // law of total variance
-        const variance =
-          (1 - share) * (p.deviation ** 2 + (p.mean - mean) ** 2) + share * (f.deviation ** 2 + (f.mean - mean) ** 2);
+        const { mean, variance } = mixtureOf([
+          { ...p, share: 1 - share },
+          { ...forest.predict(rows[asked[i]!]!), share },
+        ]);
         return { mean, deviation: Math.sqrt(variance) };
       }),
   };

@@ -106,16 +106,6 @@ function enough(least: number, total: number, feeds: readonly Feeds[]): number {
   return Math.max(least, Math.ceil(total / Math.max(1, samples)));
 }
 
-/** Runs a generator to its end. */
-export async function finish<T, R>(steps: AsyncGenerator<T, R>, report?: (step: T) => void): Promise<R> {
-  let step = await steps.next();
-  while (step.done !== true) {
-    report?.(step.value);
-    step = await steps.next();
-  }
-  return step.value;
-}
-
 /** A seeded choice of samples as batches of inputs. */
 export function calibrationFeeds(
   base: Analysis,

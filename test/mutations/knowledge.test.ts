@@ -14,7 +14,7 @@ import { readModel } from '../../src/onnx/read.js';
 import { standardOps } from '../../src/ops/index.js';
 import { knowledgeOf, learn, type Knowledge } from '../../src/recovery/knowledge.js';
 import { findLayers } from '../../src/recovery/layers.js';
-import { finish } from '../../src/recovery/recover.js';
+import { drain } from '../../src/drain.js';
 import type { Feeds } from '../../src/recovery/walk.js';
 import { createRng } from '../../src/rng.js';
 import { ortRuntime } from '../../src/runtime/ort.js';
@@ -33,7 +33,7 @@ beforeAll(async () => {
   const data = openDataset(join(folder, 'calib.json'), inputs);
   const indices = Array.from({ length: 128 }, (_, i) => i * 20);
   feeds = chunksOf(data, indices, 32).map((c) => data.batch(c.indices).inputs);
-  const learnt = await finish(learn(analysis, feeds, { runtime, rng: createRng(1), positions: 1000 }));
+  const learnt = await drain(learn(analysis, feeds, { runtime, rng: createRng(1), positions: 1000 }));
   knowledge = knowledgeOf(analysis, learnt);
 });
 

@@ -14,6 +14,7 @@ import { genomeOf, type Genome } from '../../search/genome.js';
 import type { OptimizeOptions } from '../../search/optimize.js';
 import { surgeryWith } from '../../search/replay.js';
 import { openWorkshop, type Workshop } from '../../search/workshop.js';
+import { drain } from '../../src/drain.js';
 import { openDataset } from '../../src/data/dataset.js';
 import { recordOutputs } from '../../src/measure/evaluate.js';
 import { readModel } from '../../src/onnx/read.js';
@@ -65,10 +66,7 @@ async function opened(runtime: Runtime): Promise<Workshop> {
     maxRatio: 1,
     mutations: [],
   });
-  for (;;) {
-    const step = await opening.next();
-    if (step.done === true) return step.value;
-  }
+  return drain(opening);
 }
 
 test('the best member is distilled and better for it; its recipe is in the file', { timeout: 120_000 }, async () => {

@@ -8,6 +8,7 @@ import { optimize, type OptimizeOptions, type OptimizeReport, type OptimizeResul
 import { createReplayer, surgeryWith, type ReplayOptions, type Replayer, type Surgery } from '../../search/replay.js';
 import type { EffortPlan } from '../../search/workshop.js';
 import type { Analysis } from '../../src/analysis/analyse.js';
+import { drain } from '../../src/drain.js';
 import { readModel } from '../../src/onnx/read.js';
 import { standardOps } from '../../src/ops/index.js';
 import { projectRoot } from '../shared-path.js';
@@ -53,14 +54,9 @@ export const smallEffort: EffortPlan = {
 };
 
 /** The run to its end; each report is handed on. */
-export async function runToEnd(
+export function runToEnd(
   options: OptimizeOptions,
   each: (report: OptimizeReport) => void = () => {},
 ): Promise<OptimizeResult> {
-  const steps = optimize(options);
-  for (;;) {
-    const next = await steps.next();
-    if (next.done === true) return next.value;
-    each(next.value);
-  }
+  return drain(optimize(options), each);
 }

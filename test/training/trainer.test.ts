@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { drain } from '../../src/drain.js';
 import { augmented } from '../../src/data/augment.js';
 import { openDataset, type Dataset } from '../../src/data/dataset.js';
 import type { Model } from '../../src/ir/graph.js';
@@ -60,12 +61,8 @@ async function run(
   samples = data,
 ): Promise<TrainResult & { readonly reports: TrainReport[] }> {
   const reports: TrainReport[] = [];
-  const steps = train(start, samples, options);
-  for (;;) {
-    const next = await steps.next();
-    if (next.done === true) return { ...next.value, reports };
-    reports.push(next.value);
-  }
+  const result = await drain(train(start, samples, options), (report) => void reports.push(report));
+  return { ...result, reports };
 }
 
 async function held(share: number): Promise<Pick<TrainOptions, 'heldOut'>> {
